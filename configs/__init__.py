@@ -1,0 +1,1 @@
+"""Experiment files: `common.py` holds every default, each other file one experiment."""

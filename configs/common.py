@@ -1,0 +1,120 @@
+"""Every field of a run, its default, its unit and its meaning.
+
+An experiment file calls `get_config()` and overwrites what differs; the command line overwrites again
+(`--config.train.steps=500`).  The tree is locked, so a field that is not listed here is an error.  What a
+combination of fields may be is checked by `ptdit_jax.config.validate` before anything is built.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The defaults: a class-conditional PT-DiT/S-Class on 32x32x4 latents with the linear flow path."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # seeds parameters, noise, times, dropout and the data order
+
+    model = config.model = ml_collections.ConfigDict()
+    model.family = "ptdit"  # "ptdit" or a baseline: "dit" (full attention, adaLN-Zero)
+    model.variant = "S-Class"  # a row of `ptdit_jax.models.variants`, or "custom" (then set the next three)
+    model.depth = 0  # blocks; 0 = the variant's
+    model.width = 0  # D, features a token, a multiple of 16; 0 = the variant's
+    model.heads = 0  # attention heads; 0 = the variant's
+    model.mlp_ratio = 4  # hidden width of the MLP over D
+    model.patch = 2  # latent pixels a token covers along height and width (time is never patched)
+    model.channels = 4  # C, channels of the data the network denoises
+    model.out_channels = 0  # 0 = C, or 2C when the variance is learned; the release has 8 for C=4
+    model.sample_size = 32  # latent side the positions are declared for (they divide by max(size // 64, 1))
+    model.condition = "class"  # "class", "text" or "none"
+    model.classes = 1000  # number of classes; the null class of guidance is one more row
+    model.text_dim = 4096  # features of the text encoder's states
+    model.text_length = 120  # text tokens L
+    model.adaln = "auto"  # "single" (shared, text models), "zero" (a Linear a block); auto: text single, else zero
+    model.modulated = (  # with adaln "zero": which norms are modulated (spec: class_conditional)
+        "proxy",
+        "injection",
+        "injection_kv",
+        "window",
+        "shift",
+        "mlp",
+    )
+    model.zero_linears = "auto"  # linear_1/linear_2 with zero init, "yes"/"no"; auto: with adaln "single" only
+    model.shift_every = 0  # shifted windows in every n-th block, -1 never (w/o SWSA); 0: text 1, else 2
+    model.giim = True  # proxies and their injection (Eq. 1)
+    model.tcm = True  # window and shifted-window attention (Eq. 2)
+    model.extraction = "average"  # "average", "top_left", "random", "similarity" (Table 2)
+    model.injection = "cross_attention"  # "cross_attention", "interpolate", "linear" (Table 2)
+    model.positions = "grid"  # "grid", or "released" (the release's scrambled rows on non-square grids)
+    model.compute_dtype = "float32"  # "float32" or "bfloat16"; parameters, norms and softmax stay float32
+    model.remat = "none"  # "none", "block" (keep block inputs), "dots" (also keep matrix products)
+    model.unroll = 1  # blocks a scan step runs inline; 0 = all (no loop: slower to compile, faster on CPU)
+
+    ratio = config.compression = ml_collections.ConfigDict()  # (p_f, p_h, p_w) in tokens, Sec. 3.2.3
+    ratio.px256 = (1, 2, 2)
+    ratio.px512 = (1, 4, 4)
+    ratio.px1024 = (1, 8, 8)
+    ratio.px2048 = (1, 16, 16)
+    ratio.video_frames = 4  # p_f when there is more than one latent frame
+    ratio.fixed = ()  # if set, this window at every size instead of the four above
+    ratio.proxy = ()  # (., p_h, p_w) inside a window for several proxies a window; () = one proxy
+
+    data = config.data = ml_collections.ConfigDict()
+    data.name = "digits"  # a key of `data_pipelines.sources.SOURCES`
+    data.height = 32  # latent rows
+    data.width = 32  # latent columns
+    data.frames = 1  # latent frames F
+    data.pixels_per_latent = 8  # pixel side over latent side, to look a resolution up in `compression`
+    data.batch = 256  # samples a step over all processes
+    data.flip = False  # random horizontal flips
+    data.read_threads = 1  # grain threads that read and decode
+    data.prefetch = 4  # batches prepared ahead
+
+    diffusion = config.diffusion = ml_collections.ConfigDict()  # t in [0, 1], t = 1 is noise
+    diffusion.path = "flow"  # "flow" (x_t = (1-t) x0 + t eps) or "vp" (DiT's linear beta schedule)
+    diffusion.prediction = "velocity"  # flow: "velocity"; vp: "eps", "x0" or "v"
+    diffusion.learn_variance = False  # vp only: 2C outputs and the hybrid loss
+    diffusion.times = "logit_normal"  # flow: "uniform" or "logit_normal"; vp always draws uniform steps
+    diffusion.shift = "none"  # resolution shift of flow times: "none", "latent_frames" or "released"
+    diffusion.shift_scale = 1.0  # factor on the shift
+    diffusion.weighting = "uniform"  # "uniform" or "min_snr"
+    diffusion.min_snr_gamma = 5.0  # SNR clip of min-SNR weighting
+
+    optimizer = config.optimizer = ml_collections.ConfigDict()  # AdamW
+    optimizer.learning_rate = 1e-4  # peak
+    optimizer.schedule = "constant"  # "constant", "cosine" or "linear" (decays to 0 at train.steps)
+    optimizer.warmup_steps = 0  # optimizer steps of linear warm-up
+    optimizer.b1 = 0.9
+    optimizer.b2 = 0.999
+    optimizer.eps = 1e-8
+    optimizer.weight_decay = 0.0
+    optimizer.clip_norm = 1.0  # global gradient norm; 0 = no clipping
+    optimizer.accumulate = 1  # micro-batches a step; they split data.batch
+
+    train = config.train = ml_collections.ConfigDict()
+    train.steps = 400_000  # optimizer steps
+    train.ema_decays = (0.9999,)  # one averaged copy of the parameters for each
+    train.condition_dropout = 0.1  # share of samples trained with the null condition
+    train.log_every = 50  # steps between lines on TensorBoard and screen; metrics.csv has every step
+    train.on_nonfinite = "stop"  # "stop" or "skip" the update of a step whose loss or gradient is bad
+    train.explode_factor = 1e3  # a loss above this times the running mean counts as bad; 0 = off
+
+    checkpoint = config.checkpoint = ml_collections.ConfigDict()
+    checkpoint.every = 5000  # steps
+    checkpoint.keep = 3  # newest checkpoints kept; 0 = all
+
+    sampling = config.sampling = ml_collections.ConfigDict()
+    sampling.sampler = "euler"  # flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m
+    sampling.steps = 50
+    sampling.guidance = 4.0  # 1 = none
+    sampling.guidance_interval = (0.0, 1.0)  # guide only for t inside
+    sampling.count = 64  # samples in the picture that a run ends with
+    sampling.ema = 0.9999  # the EMA that is sampled; 0 = the raw parameters
+
+    evaluation = config.evaluation = ml_collections.ConfigDict()
+    evaluation.name = "none"  # what a run ends with: "none" or "digits" (recognition rate and variety)
+    evaluation.count = 500  # samples judged
+
+    mesh = config.mesh = ml_collections.ConfigDict()  # devices along each mesh axis; one may be -1 (the rest)
+    mesh.data = -1
+    mesh.fsdp = 1
+
+    return config.lock()
