@@ -59,6 +59,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     data = config.data = ml_collections.ConfigDict()
     data.name = "digits"  # a key of `data_pipelines.sources.SOURCES`
+    data.path = ""  # folder of the user's own records ("arrays", "tfds"); "" for the embedded sources
     data.height = 32  # latent rows
     data.width = 32  # latent columns
     data.frames = 1  # latent frames F
