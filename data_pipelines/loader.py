@@ -1,0 +1,81 @@
+"""The endless, deterministic stream of batches a run trains on.
+
+What batch number k holds is a pure function of `(source, seed, data.batch, data.flip)`:
+
+- Every epoch is a new permutation of all N records, drawn from the seed. The epochs are laid end to end and global
+  batches are cut from that endless concatenation, so an epoch loses and doubles no record; a batch may hold the end of
+  one epoch and the start of the next.
+- A global batch of B samples is cut into `process_count` consecutive parts of B / process_count, one a process. Joined
+  in the order of the processes they are the same batch whatever the number of processes.
+- A random transformation is seeded by (seed, record, epoch).
+
+Hence all that an iterator has to remember is the number of batches it has handed out, `{"next_index": k}`: what its
+threads have read ahead is not part of the state, and a checkpoint can be resumed with other numbers of processes,
+threads or prefetched batches. Resuming with another batch size is legal but means another position in the data.
+"""
+
+from typing import Any
+
+import grain
+import numpy as np
+
+from data_pipelines.sources import Source, open_source
+from data_pipelines.transforms import RandomFlip
+
+
+def make_loader(
+    data: Any, *, seed: int, process_index: int = 0, process_count: int = 1, classes: int | None = None
+) -> grain.DatasetIterator:
+    """Opens the source `data.name` and returns its endless iterator of this process's part of every batch.
+
+    Args:
+        data: the `data` part of a config (fields and units in `configs/common.py`).
+        seed: non-negative, below 2**32; decides the order and the random transformations.
+        process_index: which part of each global batch this process reads.
+        process_count: number of processes; must divide `data.batch`.
+        classes: number of classes the model tells apart, checked against the source's labels; None = labels unused.
+
+    Returns:
+        A `grain.DatasetIterator` with `get_state() -> dict` (JSON-serialisable) and `set_state(dict)`. It yields
+        `x` (B, C, F, H, W) float32, `index` (B,) int64 (record numbers in the source) and, when the source has labels,
+        `label` (B,) int32, with B = `data.batch / process_count`.
+
+    Raises:
+        ValueError: a field of `data` is wrong, or the source does not have what the fields say.
+    """
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed = {seed}: must be in [0, 2**32)")
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process_index = {process_index}: must be in [0, process_count = {process_count})")
+    if data.batch < 1 or data.batch % process_count:
+        raise ValueError(
+            f"data.batch = {data.batch}: must be a positive multiple of the number of processes ({process_count})"
+        )
+    source = open_source(data)
+    if classes is not None:
+        _check_labels(data.name, source, classes)
+    local_batch = data.batch // process_count
+    order_seed, flip_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
+
+    def read(record: int) -> dict[str, np.ndarray]:
+        return dict(source[record]) | {"index": np.asarray(record, np.int64)}
+
+    samples = grain.MapDataset.range(len(source)).map(read)
+    if data.flip:  # before the shuffle, so that its random stream belongs to the record and not to its place
+        samples = samples.random_map(RandomFlip(), seed=flip_seed)
+    batches = samples.shuffle(seed=order_seed).repeat().batch(local_batch, drop_remainder=True)
+    threads = grain.ReadOptions(num_threads=data.read_threads, prefetch_buffer_size=data.prefetch)
+    return iter(batches[process_index::process_count].to_iter_dataset(threads))
+
+
+def _check_labels(name: str, source: Source, classes: int) -> None:
+    """Raises when the model's `classes` classes cannot hold the labels of the source."""
+    if source.classes is None:
+        raise ValueError(
+            f"data.name = {name!r}: these records have no labels, but the model is conditioned on them"
+        )
+    if source.classes > classes:
+        raise ValueError(
+            f"model.classes = {classes}: the labels of data.name = {name!r} go up to {source.classes - 1}, "
+            f"so at least {source.classes} classes are needed"
+        )

@@ -1,0 +1,74 @@
+"""Datasets prepared by TensorFlow Datasets, read at random from ArrayRecord files and without TensorFlow.
+
+Shapes: N records, C channels, F frames, H rows, W columns.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+KEYS = ("x", "image", "video")
+
+
+class PreparedDataset:
+    """The `train` split of a prepared dataset: latents `x`, or pixels `image` or `video`, and perhaps a `label`.
+
+    `x` is a float tensor (C, F, H, W) or (C, H, W), taken as it is; `image` (H, W, C) and `video` (F, H, W, C) are
+    uint8, mapped from 0..255 to [-1, 1]. `label` is a `ClassLabel`. All sizes must be fixed by the dataset's features,
+    and the files must be ArrayRecord (`builder.download_and_prepare(file_format="array_record")`).
+    """
+
+    def __init__(self, path: str) -> None:
+        """Opens `path`, the folder of one prepared version (it holds `dataset_info.json`).
+
+        Raises:
+            ValueError: tensorflow-datasets is not installed, the folder holds no prepared ArrayRecord dataset, or its
+                features are not as described above.
+        """
+        try:
+            import tensorflow_datasets as tfds
+        except ImportError as error:
+            raise ValueError(
+                "data.name = 'tfds': needs the package tensorflow-datasets: pip install -r requirements-tfds.txt"
+            ) from error
+        folder = Path(path).expanduser()
+        if not path or not (folder / "dataset_info.json").is_file():
+            raise ValueError(
+                f"data.path = {path!r}: must be a prepared version's folder (with dataset_info.json)"
+            )
+        builder = tfds.builder_from_directory(str(folder))
+        features = builder.info.features
+        self._key = next((key for key in KEYS if key in features), "")
+        if not self._key or None in features[self._key].shape:
+            raise ValueError(
+                f"data.path = {path!r}: needs a feature 'x', 'image' or 'video' of fixed size, has {features}"
+            )
+        self._labelled = "label" in features
+        if self._labelled and not isinstance(features["label"], tfds.features.ClassLabel):
+            raise ValueError(
+                f"data.path = {path!r}: feature 'label' must be a ClassLabel, is {features['label']}"
+            )
+        self.classes = features["label"].num_classes if self._labelled else None
+        try:
+            self._records = builder.as_data_source(split="train")
+        except (NotImplementedError, ValueError) as error:
+            raise ValueError(f"data.path = {path!r}: cannot be read at random: {error}") from error
+        if not len(self._records):
+            raise ValueError(f"data.path = {path!r}: split 'train' has no records")
+        self.shape = self._decode(np.zeros(features[self._key].shape, features[self._key].np_dtype)).shape
+
+    def __len__(self) -> int:
+        """Returns N, the records of the split."""
+        return len(self._records)
+
+    def __getitem__(self, record: int) -> dict[str, np.ndarray]:
+        """Reads record number `record`."""
+        features = self._records[record]
+        sample = {"x": self._decode(np.asarray(features[self._key]))}
+        return sample | {"label": np.asarray(features["label"], np.int32)} if self._labelled else sample
+
+    def _decode(self, x: np.ndarray) -> np.ndarray:
+        """Returns one feature as x (C, F, H, W) float32."""
+        if self._key != "x":
+            x = np.moveaxis(x, -1, 0).astype(np.float32) / 127.5 - 1
+        return (x[:, None] if x.ndim == 3 else x).astype(np.float32)

@@ -1,0 +1,146 @@
+"""Where records come from: a table of random-access sources, each opened from the `data` part of a config.
+
+Shapes: N records, C channels, F frames, H rows, W columns.
+
+`source[i]` is record i, the same bytes on every call and from any thread: a dict of `x` (C, F, H, W) float32 and, when
+there are labels, `label` () int32. Order, epochs, batches and augmentation are the loader's.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from data_pipelines.folders import ArrayFolder
+from data_pipelines.prepared import PreparedDataset
+
+DIGIT_SIDE = 8  # rows and columns of a scan
+DIGIT_CLASSES = 10
+
+
+class Source(Protocol):
+    """Records by number."""
+
+    classes: int | None
+    """Number of classes (every label is in [0, classes)), or None without labels."""
+
+    shape: tuple[int, int, int, int]
+    """(C, F, H, W) of every record."""
+
+    def __len__(self) -> int:
+        """Returns N."""
+        ...
+
+    def __getitem__(self, record: int) -> Mapping[str, np.ndarray]:
+        """Returns record number `record`, in [0, N)."""
+        ...
+
+
+def open_source(data: Any) -> Source:
+    """Opens the source that `data.name` names and checks it against the config.
+
+    Args:
+        data: the `data` part of a config.
+
+    Returns:
+        The source, its records of shape (C, data.frames, data.height, data.width).
+
+    Raises:
+        ValueError: the name is unknown, `data.path` cannot be read, or the records have another size.
+    """
+    if data.name not in SOURCES:
+        raise ValueError(f"data.name = {data.name!r}: must be one of {', '.join(sorted(SOURCES))}")
+    source = SOURCES[data.name](data)
+    size, wanted = source.shape[1:], (data.frames, data.height, data.width)
+    if size != wanted:
+        raise ValueError(
+            f"data.frames, data.height, data.width = {wanted}: the records of data.name = {data.name!r} have {size}"
+        )
+    return source
+
+
+def digit_scans() -> tuple[np.ndarray, np.ndarray]:
+    """Returns the 1,797 handwritten digits that scikit-learn ships: x (N, 8, 8) float32 in [-1, 1], label (N,) int32.
+
+    They are the test part of UCI's "Optical Recognition of Handwritten Digits": 4x4 blocks of 32x32 black-and-white
+    scans, counted to 0..16.
+    """
+    scans, labels = load_digits(return_X_y=True)
+    return scans.reshape(-1, DIGIT_SIDE, DIGIT_SIDE).astype(np.float32) / 8 - 1, labels.astype(np.int32)
+
+
+class Digits:
+    """The 8x8 scans of `digit_scans` as one-channel images (1, 1, 8, 8)."""
+
+    classes = DIGIT_CLASSES
+    shape = (1, 1, DIGIT_SIDE, DIGIT_SIDE)
+
+    def __init__(self) -> None:
+        """Loads the scans, 0.5 MB."""
+        self._scans, self._labels = digit_scans()
+
+    def __len__(self) -> int:
+        """Returns 1797."""
+        return len(self._scans)
+
+    def __getitem__(self, record: int) -> dict[str, np.ndarray]:
+        """Returns scan number `record`."""
+        return {"x": self._scans[record][None, None], "label": self._labels[record]}
+
+
+class MovingDigits:
+    """Videos (1, F, H, W) of one scan that moves with constant velocity and bounces off the borders.
+
+    Every scan appears in `PATHS` videos. Record i shows scan i mod 1797; where it starts, its direction and its speed
+    are drawn from a generator seeded by i. The digit stands on whole pixels, the background is -1.
+    """
+
+    PATHS = 8
+    SPEEDS = (0.5, 1.5)  # pixels a frame, along the direction of motion
+
+    classes = DIGIT_CLASSES
+
+    def __init__(self, frames: int, height: int, width: int) -> None:
+        """Takes the number of frames and the size of the canvas in pixels, at least that of a scan."""
+        if min(height, width) < DIGIT_SIDE or frames < 1:
+            raise ValueError(
+                f"data.frames, data.height, data.width = {(frames, height, width)}: 'moving_digits' needs at least "
+                f"{(1, DIGIT_SIDE, DIGIT_SIDE)}"
+            )
+        self.shape = (1, frames, height, width)
+        self._scans, self._labels = digit_scans()
+
+    def __len__(self) -> int:
+        """Returns PATHS videos for each scan."""
+        return self.PATHS * len(self._scans)
+
+    def __getitem__(self, record: int) -> dict[str, np.ndarray]:
+        """Renders video number `record`."""
+        _, frames, height, width = self.shape
+        scan = record % len(self._scans)
+        x = np.full(self.shape, -1, np.float32)
+        for frame, (row, column) in enumerate(self._corners(record, frames, height, width)):
+            x[0, frame, row : row + DIGIT_SIDE, column : column + DIGIT_SIDE] = self._scans[scan]
+        return {"x": x, "label": self._labels[scan]}
+
+    def _corners(self, record: int, frames: int, height: int, width: int) -> np.ndarray:
+        """Returns the row and column (F, 2) of the scan's upper left corner in every frame."""
+        rng = np.random.default_rng(record)
+        span = np.array([height, width]) - DIGIT_SIDE  # the corner moves in [0, span]
+        start = rng.uniform(0, span)
+        angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(*self.SPEEDS)
+        velocity = speed * np.array([np.sin(angle), np.cos(angle)])
+        free = start + np.arange(frames)[:, None] * velocity
+        # A reflected path is the free one folded at 0 and at span: a triangle wave of period 2 span.
+        folded = span - np.abs(free % np.maximum(2 * span, 1) - span)
+        return np.rint(np.maximum(folded, 0)).astype(int)
+
+
+SOURCES: dict[str, Callable[[Any], Source]] = {
+    "digits": lambda data: Digits(),
+    "moving_digits": lambda data: MovingDigits(data.frames, data.height, data.width),
+    "arrays": lambda data: ArrayFolder(data.path),
+    "tfds": lambda data: PreparedDataset(data.path),
+}
+"""What `data.name` can be."""
