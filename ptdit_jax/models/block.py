@@ -1,0 +1,91 @@
+"""The PT-DiT block: six steps, in order (Sec. 3.2 of arXiv 2409.04005).
+
+Shapes: B batch, M windows, n tokens a window, D width, L text tokens.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ptdit_jax.models.attention import CrossAttention
+from ptdit_jax.models.conditioning import AdaLNSingle, AdaLNZero
+from ptdit_jax.models.layers import MLP, Linear, gated, modulated_norm, zeros
+from ptdit_jax.models.proxy import GIIM
+from ptdit_jax.models.variants import Architecture
+from ptdit_jax.models.window import WindowAttention, Windowing
+
+
+class PTBlock(nnx.Module):
+    """GIIM (Eq. 1), window and shifted-window attention (TCM, Eq. 2), text cross-attention, MLP.
+
+    Args:
+      arch: the network's facts.
+      shifted: whether this block has the shifted windows.
+      rngs: source of the initial values.
+    """
+
+    def __init__(self, arch: Architecture, *, shifted: bool, rngs: nnx.Rngs):
+        width, heads, dtype = arch.width, arch.heads, jnp.dtype(arch.compute_dtype)
+        has = {"proxy": arch.giim, "injection": arch.giim, "injection_kv": arch.giim, "window": arch.tcm}
+        has |= {"shift": shifted, "mlp": True}
+        self.dtype = dtype
+        if arch.adaln == "single":
+            self.modulation = AdaLNSingle(width, tuple(p for p in has if has[p]), rngs=rngs)
+        else:
+            self.modulation = AdaLNZero(width, tuple(p for p in has if has[p] and p in arch.modulated), rngs=rngs)
+        options = {"dtype": dtype, "rngs": rngs}
+        self.giim = GIIM(arch, **options) if arch.giim else None
+        self.window_attention = WindowAttention(width, heads, shifted=False, **options) if arch.tcm else None
+        self.shifted_attention = WindowAttention(width, heads, shifted=True, **options) if shifted else None
+        self.linear_2 = (
+            Linear(width, width, ("embed", None), init=zeros, **options) if shifted and arch.zero_linears else None
+        )
+        self.text_attention = CrossAttention(width, heads, **options) if arch.condition == "text" else None
+        self.mlp = MLP(width, arch.mlp_ratio * width, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self,
+        z: jax.Array,
+        emb: jax.Array,
+        text: jax.Array | None,
+        text_mask: jax.Array | None,
+        layout: Windowing,
+        key: jax.Array | None,
+    ) -> jax.Array:
+        """One block.
+
+        Args:
+          z: (B, M, n, D) residual stream.
+          emb: (B, 6, D) t6 of adaLN-single, or the (B, D) embedding of adaLN-Zero, float32.
+          text: (B, L, D) or None.
+          text_mask: (B, L) bool, True = keep, or None.
+          layout: the windows of this size.
+          key: for extraction="random".
+
+        Returns:
+          (B, M, n, D).
+        """
+        modulation = self.modulation(emb)
+
+        if self.giim is not None:  # steps 1 and 2, Eq. 1
+            z = self.giim(z, modulation, layout, key)  # (B, M, n, D)
+
+        if self.window_attention is not None:  # step 3, WSA of Eq. 2
+            shift, scale, gate = modulation["window"]
+            normed = modulated_norm(z, shift, scale, self.dtype)
+            z = z + gated(self.window_attention(normed, layout), gate)  # (B, M, n, D)
+
+        if self.shifted_attention is not None:  # step 4, SWSA of Eq. 2
+            shift, scale, gate = modulation["shift"]
+            update = self.shifted_attention(modulated_norm(z, shift, scale, self.dtype), layout)
+            update = gated(update, gate)  # the gate stands inside linear_2
+            z = z + (update if self.linear_2 is None else self.linear_2(update))  # (B, M, n, D)
+
+        if self.text_attention is not None:  # step 5, no norm on the query
+            assert text is not None
+            mask = None if text_mask is None else text_mask[:, None, None, :]  # (B, 1, 1, L)
+            flat = z.reshape(z.shape[0], -1, z.shape[-1])  # (B, N, D)
+            z = z + self.text_attention(flat, text, mask).reshape(z.shape)
+
+        shift, scale, gate = modulation["mlp"]  # step 6
+        return z + gated(self.mlp(modulated_norm(z, shift, scale, self.dtype)), gate)

@@ -1,0 +1,112 @@
+"""Time, class and text embeddings, and the two ways in which they modulate a block (adaLN-single, adaLN-Zero).
+
+Shapes: B batch, D width, L text tokens, E features of the text encoder.  A modulation is a dict from the name of a
+part of the block to its (shift, scale, gate), each (B, D) float32 or None: no modulation, no gate.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from ptdit_jax.models.layers import Linear, parameter, zeros
+from ptdit_jax.models.proxy import Modulation
+
+TIME_FEATURES = 256
+# Vectors a part needs: (shift, scale, gate), or (shift, scale) where nothing is gated.
+PARTS = {"proxy": 3, "injection": 3, "injection_kv": 2, "window": 3, "shift": 3, "mlp": 3}
+
+
+def time_features(t: jax.Array) -> jax.Array:
+    """[cos(1000t·freq), sin(1000t·freq)], freq_j = 10000^(-j/128): t (B,) in [0, 1] -> (B, 256) float32."""
+    half = TIME_FEATURES // 2
+    frequency = jnp.exp(-jnp.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
+    angle = 1000.0 * t.astype(jnp.float32)[:, None] * frequency
+    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
+class TimeEmbedding(nnx.Module):
+    """lin2(silu(lin1(features of t))): (B,) -> (B, D), in float32 always."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(0.02)
+        axes = (None, "embed")
+        self.linear_1 = Linear(TIME_FEATURES, width, axes, dtype=jnp.float32, rngs=rngs, init=init)
+        self.linear_2 = Linear(width, width, axes, dtype=jnp.float32, rngs=rngs, init=init)
+
+    def __call__(self, t: jax.Array) -> jax.Array:
+        return self.linear_2(nnx.silu(self.linear_1(time_features(t))))
+
+
+class ClassEmbedding(nnx.Module):
+    """A learned (B, D) row for each class; row `classes` is the null class of classifier-free guidance."""
+
+    def __init__(self, classes: int, width: int, *, rngs: nnx.Rngs):
+        self.table = parameter(nnx.initializers.normal(0.02), rngs, (classes + 1, width), (None, "embed"))
+
+    def __call__(self, labels: jax.Array) -> jax.Array:
+        return self.table[...][labels]
+
+
+class TextProjection(nnx.Module):
+    """lin2(gelu_tanh(lin1(text))): (B, L, E) encoder states -> (B, L, D)."""
+
+    def __init__(self, text_dim: int, width: int, *, dtype, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(0.02)
+        self.linear_1 = Linear(text_dim, width, (None, "mlp"), dtype=dtype, rngs=rngs, init=init)
+        self.linear_2 = Linear(width, width, ("mlp", "embed"), dtype=dtype, rngs=rngs, init=init)
+
+    def __call__(self, text: jax.Array) -> jax.Array:
+        return self.linear_2(nnx.gelu(self.linear_1(text), approximate=True))
+
+
+class SharedModulation(nnx.Module):
+    """t6 of adaLN-single (PixArt-α, arXiv 2310.00426): one Linear for all blocks, emb (B, D) -> (B, 6, D)."""
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(0.02)
+        self.linear = Linear(width, (6, width), ("embed", None, None), dtype=jnp.float32, rngs=rngs, init=init)
+
+    def __call__(self, emb: jax.Array) -> jax.Array:
+        return self.linear(nnx.silu(emb))
+
+
+class AdaLNSingle(nnx.Module):
+    """A block's share of adaLN-single: tables (6, D) and (3, D) added to t6 and t6[:, :3]."""
+
+    def __init__(self, width: int, parts: tuple[str, ...], *, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(width**-0.5)
+        self.table = parameter(init, rngs, (6, width), (None, "embed"))
+        self.shift_table = parameter(init, rngs, (3, width), (None, "embed")) if "shift" in parts else None
+
+    def __call__(self, t6: jax.Array) -> Modulation:
+        rows = self.table[...] + t6  # (B, 6, D): s1, c1, g1, s2, c2, g2
+        modulation: Modulation = {part: (None, None, None) for part in PARTS}
+        modulation["window"] = (rows[:, 0], rows[:, 1], rows[:, 2])
+        modulation["mlp"] = (rows[:, 3], rows[:, 4], rows[:, 5])
+        if self.shift_table is not None:
+            rows = self.shift_table[...] + t6[:, :3]  # (B, 3, D): s3, c3, g3
+            modulation["shift"] = (rows[:, 0], rows[:, 1], rows[:, 2])
+        return modulation
+
+
+class AdaLNZero(nnx.Module):
+    """A block's own silu and zero-initialised Linear(D -> k·D) (DiT, arXiv 2212.09748), for the parts named."""
+
+    def __init__(self, width: int, parts: tuple[str, ...], *, rngs: nnx.Rngs):
+        self.parts = parts
+        rows = sum(PARTS[part] for part in parts)
+        axes = ("embed", None, None)
+        self.linear = (
+            Linear(width, (rows, width), axes, dtype=jnp.float32, rngs=rngs, init=zeros) if rows else None
+        )
+
+    def __call__(self, emb: jax.Array) -> Modulation:
+        modulation: Modulation = {part: (None, None, None) for part in PARTS}
+        if self.linear is None:
+            return modulation
+        rows, start = self.linear(nnx.silu(emb)), 0  # (B, k, D)
+        for part in self.parts:
+            shift, scale = rows[:, start], rows[:, start + 1]
+            modulation[part] = (shift, scale, rows[:, start + 2] if PARTS[part] == 3 else None)
+            start += PARTS[part]
+        return modulation

@@ -1,0 +1,118 @@
+"""Layers shared by every network: named-axis Linears, the norm, the modulation and the MLP.
+
+Shapes: D width, H heads, d head width, `...` any leading axes.
+Logical axis names (`ptdit_jax.parallel.rules` maps them to mesh axes): "embed" D, "heads" H, "mlp" the hidden width.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+Axes = tuple[str | None, ...]
+
+
+def parameter(init: Callable, rngs: nnx.Rngs, shape: Sequence[int], axes: Axes) -> nnx.Param:
+    """A float32 parameter that carries the logical name of each of its axes; nothing is sharded here.
+
+    The trainer reads the names (`ptdit_jax.parallel.rules`) and creates the arrays already sharded under jit.
+    """
+    assert len(axes) == len(shape), (axes, shape)
+    return nnx.Param(init(rngs.params(), tuple(shape), jnp.float32), out_sharding=axes, eager_sharding=False)
+
+
+def xavier_uniform(fan_in: int, fan_out: int) -> Callable:
+    """Xavier-uniform initialiser of explicit fans, so that fused projections start as separate ones would."""
+    limit = (6.0 / (fan_in + fan_out)) ** 0.5
+
+    def init(key, shape, dtype):
+        return jax.random.uniform(key, shape, dtype, -limit, limit)
+
+    return init
+
+
+zeros = nnx.initializers.zeros_init()
+
+
+class Linear(nnx.Module):
+    """x·W+b over trailing axes: (..., *in_shape) -> (..., *out_shape), one matrix product.
+
+    Args:
+      in_shape: trailing input axes that are contracted.
+      out_shape: trailing output axes.
+      axes: logical name of every axis of the kernel (*in_shape, *out_shape).
+      dtype: compute dtype; the parameters are float32.
+      rngs: source of the initial values.
+      init: kernel initialiser; default Xavier-uniform over the flattened shapes.  The bias starts at zero.
+    """
+
+    def __init__(
+        self,
+        in_shape: int | Sequence[int],
+        out_shape: int | Sequence[int],
+        axes: Axes,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+        init: Callable | None = None,
+    ):
+        ins = (in_shape,) if isinstance(in_shape, int) else tuple(in_shape)
+        outs = (out_shape,) if isinstance(out_shape, int) else tuple(out_shape)
+        init = init or xavier_uniform(math.prod(ins), math.prod(outs))
+        self.inputs = len(ins)
+        self.dtype = dtype
+        self.kernel = parameter(init, rngs, (*ins, *outs), axes)
+        self.bias = parameter(zeros, rngs, outs, axes[len(ins) :])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
+        contract = (tuple(range(x.ndim - self.inputs, x.ndim)), tuple(range(self.inputs)))
+        return jax.lax.dot_general(x.astype(self.dtype), kernel, (contract, ((), ()))) + bias
+
+
+def layer_norm(x: jax.Array) -> jax.Array:
+    """LN without scale or bias, eps 1e-6, over the last axis; float32 inside, (..., D) -> (..., D) float32."""
+    x = x.astype(jnp.float32)
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    centred = x - mean
+    variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
+    return centred * jax.lax.rsqrt(variance + 1e-6)
+
+
+def modulated_norm(x: jax.Array, shift: jax.Array | None, scale: jax.Array | None, dtype) -> jax.Array:
+    """LN(x)·(1+scale)+shift in float32, cast to the compute dtype.
+
+    Args:
+      x: (B, ..., D) tokens.
+      shift: (B, D) or None for a plain LN.
+      scale: (B, D) or None.
+      dtype: of the result.
+    """
+    y = layer_norm(x)
+    if shift is not None and scale is not None:
+        y = y * (1.0 + per_sample(scale, y)) + per_sample(shift, y)
+    return y.astype(dtype)
+
+
+def gated(x: jax.Array, gate: jax.Array | None) -> jax.Array:
+    """gate·x with one (B, D) gate a sample, or x when there is none; x is (B, ..., D)."""
+    return x if gate is None else x * per_sample(gate, x).astype(x.dtype)
+
+
+def per_sample(vector: jax.Array, like: jax.Array) -> jax.Array:
+    """(B, D) -> (B, 1, ..., 1, D), to broadcast over the tokens of `like` (B, ..., D)."""
+    return vector.reshape(vector.shape[0], *([1] * (like.ndim - 2)), vector.shape[-1])
+
+
+class MLP(nnx.Module):
+    """W2·gelu_tanh(W1·x), width -> hidden -> width (step 6 of the block)."""
+
+    def __init__(self, width: int, hidden: int, *, dtype, rngs: nnx.Rngs):
+        self.up = Linear(width, hidden, ("embed", "mlp"), dtype=dtype, rngs=rngs)
+        self.down = Linear(hidden, width, ("mlp", "embed"), dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nnx.gelu(self.up(x), approximate=True)  # (..., 4D)
+        return self.down(x)  # (..., D)

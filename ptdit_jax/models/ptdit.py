@@ -1,0 +1,167 @@
+"""PT-DiT: latents in, prediction out (arXiv 2409.04005, Fig. 4), and the shell that baselines share.
+
+Shapes: B batch, C latent channels, (F, H, W) latent frames, height, width; (f, h, w) token grid, h = H/patch;
+M windows, n tokens a window, D width, L text tokens, E text features.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import nnx
+
+from ptdit_jax.models.block import PTBlock
+from ptdit_jax.models.conditioning import ClassEmbedding, SharedModulation, TextProjection, TimeEmbedding
+from ptdit_jax.models.layers import Linear, modulated_norm, parameter, zeros
+from ptdit_jax.models.position import positions_3d
+from ptdit_jax.models.stack import run_stack, stack_blocks
+from ptdit_jax.models.variants import Architecture
+from ptdit_jax.models.window import Windowing, merge_and_crop, pad_and_partition, windowing
+
+Condition = jax.Array | tuple[jax.Array, jax.Array] | None
+
+
+class FinalLayer(nnx.Module):
+    """LN(z)·(1+c)+s, then a zero-initialised Linear to patch·patch·C_out.
+
+    With adaLN-single (s, c) = T + emb from a (2, D) table T; with adaLN-Zero they are Linear(silu(emb)) as in DiT.
+    """
+
+    def __init__(self, arch: Architecture, *, rngs: nnx.Rngs):
+        width = arch.width
+        init = nnx.initializers.normal(width**-0.5)
+        axes = ("embed", None, None)
+        single = arch.adaln == "single"
+        self.table = parameter(init, rngs, (2, width), (None, "embed")) if single else None
+        self.modulation = (
+            None if single else Linear(width, (2, width), axes, dtype=jnp.float32, rngs=rngs, init=zeros)
+        )
+        features = arch.patch**2 * arch.out_channels
+        self.proj_out = Linear(width, features, ("embed", None), dtype=jnp.float32, rngs=rngs, init=zeros)
+
+    def __call__(self, z: jax.Array, emb: jax.Array) -> jax.Array:
+        """z (B, M, n, D), emb (B, D) -> (B, M, n, patch·patch·C_out) float32."""
+        if self.table is not None:
+            rows = self.table[...] + emb[:, None]  # (B, 2, D)
+        else:
+            assert self.modulation is not None
+            rows = self.modulation(nnx.silu(emb))  # (B, 2, D)
+        return self.proj_out(modulated_norm(z, rows[:, 0], rows[:, 1], jnp.float32))
+
+
+class PTDiT(nnx.Module):
+    """The network of any condition and any size; the window is an argument of the call, not of the parameters."""
+
+    def __init__(self, arch: Architecture, *, rngs: nnx.Rngs):
+        width = arch.width
+        self.arch = arch
+        self.dtype = jnp.dtype(arch.compute_dtype)
+        patch_features = arch.channels * arch.patch**2
+        self.patch_embedding = Linear(patch_features, width, (None, "embed"), dtype=self.dtype, rngs=rngs)
+        self.time_embedding = TimeEmbedding(width, rngs=rngs)
+        self.class_embedding = (
+            ClassEmbedding(arch.classes, width, rngs=rngs) if arch.condition == "class" else None
+        )
+        self.text_projection = (
+            TextProjection(arch.text_dim, width, dtype=self.dtype, rngs=rngs) if arch.condition == "text" else None
+        )
+        self.shared_modulation = SharedModulation(width, rngs=rngs) if arch.adaln == "single" else None
+        self.blocks = nnx.List(
+            stack_blocks(lambda r, j=j: self.make_block(j, r), arch.groups, rngs) for j in range(arch.group)
+        )
+        self.final_layer = FinalLayer(arch, rngs=rngs)
+
+    def make_block(self, index: int, rngs: nnx.Rngs) -> nnx.Module:
+        """Block `index` of a group; the last one has the shifted windows."""
+        shifted = self.arch.shift_every > 0 and index == self.arch.group - 1
+        return PTBlock(self.arch, shifted=shifted, rngs=rngs)
+
+    def layout(self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None) -> Windowing:
+        """The windows of latents of `size` (F, H, W).
+
+        Raises:
+          ValueError: if the patch does not divide H and W, or the window or proxy ratio is impossible.
+        """
+        frames, height, width = size
+        patch = self.arch.patch
+        if height % patch or width % patch:
+            raise ValueError(f"latent height and width {height}x{width} must be multiples of the patch {patch}")
+        return windowing((frames, height // patch, width // patch), window, proxy_ratio)
+
+    def positions(self, layout: Windowing) -> jax.Array:
+        """(f, h, w, D) float32 table added to the tokens."""
+        return jnp.asarray(
+            positions_3d(layout.grid, self.arch.width, self.arch.sample_size, self.arch.positions)
+        )
+
+    def __call__(
+        self,
+        x: jax.Array,
+        t: jax.Array,
+        condition: Condition = None,
+        *,
+        window: Sequence[int],
+        proxy_ratio: Sequence[int] | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Predict from noisy latents.
+
+        Args:
+          x: (B, C, F, H, W) float32.
+          t: (B,) float32 in [0, 1], t = 1 is pure noise (the network sees 1000·t).
+          condition: int32 labels (B,), or (text (B, L, E), mask (B, L), 1 = keep), or None.
+          window: (p_f, p_h, p_w) tokens a proxy stands for, any at any size.
+          proxy_ratio: (., p_h, p_w) inside a window for several proxies a window.
+          key: only for extraction="random".
+
+        Returns:
+          (B, C_out, F, H, W) float32.
+
+        Raises:
+          ValueError: if the shapes or the condition are not the network's.
+        """
+        arch = self.arch
+        if x.ndim != 5 or x.shape[1] != arch.channels:
+            raise ValueError(f"x has shape {x.shape}; the network takes (B, {arch.channels}, F, H, W)")
+        layout = self.layout(x.shape[2:], window, proxy_ratio)
+        emb, text, text_mask = self.embed_condition(t, condition)
+
+        pattern = "b c f (h p) (w q) -> b f h w (c p q)"
+        patches = rearrange(x.astype(self.dtype), pattern, p=arch.patch, q=arch.patch)
+        tokens = self.patch_embedding(patches) + self.positions(layout).astype(self.dtype)  # (B, f, h, w, D)
+        z = pad_and_partition(tokens, layout)  # (B, M, n, D)
+
+        block_emb = emb if self.shared_modulation is None else self.shared_modulation(emb)
+        keys = None if key is None else jax.random.split(key, (arch.groups, arch.group))
+        z = run_stack(
+            list(self.blocks),
+            z,
+            lambda block, z, key: block(z, block_emb, text, text_mask, layout, key),
+            keys,
+            remat=arch.remat,
+            unroll=arch.unroll,
+        )  # (B, M, n, D)
+
+        out = merge_and_crop(self.final_layer(z, emb), layout)  # (B, f, h, w, p·q·C_out)
+        pattern = "b f h w (p q c) -> b c f (h p) (w q)"
+        return rearrange(out, pattern, p=arch.patch, q=arch.patch)
+
+    def embed_condition(self, t: jax.Array, condition: Condition):
+        """emb (B, D) float32 of time and class, text (B, L, D) or None, its mask (B, L) bool or None."""
+        emb = self.time_embedding(t)  # (B, D)
+        kind = self.arch.condition
+        if kind == "none":
+            if condition is not None:
+                raise ValueError("model.condition='none': call the network with condition=None")
+            return emb, None, None
+        if kind == "class":
+            if condition is None or isinstance(condition, tuple):
+                raise ValueError("model.condition='class': call the network with int32 labels (B,)")
+            assert self.class_embedding is not None
+            return emb + self.class_embedding(condition), None, None
+        if not isinstance(condition, tuple):
+            raise ValueError("model.condition='text': call the network with (text (B, L, E), mask (B, L))")
+        assert self.text_projection is not None
+        text, mask = condition
+        return emb, self.text_projection(text.astype(self.dtype)), mask.astype(bool)

@@ -1,0 +1,54 @@
+"""A stack of equal groups of blocks: parameters stacked on a leading axis, run by one scan with a remat policy."""
+
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+# Named remat policies: which values the backward pass finds instead of computing again.
+REMAT_POLICIES = {
+    "block": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+def stack_blocks(make: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs) -> nnx.Module:
+    """`count` blocks as one module whose parameters have a leading axis, logical name "layers"."""
+
+    @nnx.split_rngs(splits=count)
+    @nnx.vmap(in_axes=0, out_axes=0, transform_metadata={nnx.PARTITION_NAME: "layers"})
+    def build(rngs: nnx.Rngs):
+        return make(rngs)
+
+    return build(rngs)
+
+
+def run_stack(group: list, z: jax.Array, call: Callable, keys: jax.Array | None, *, remat: str, unroll: int):
+    """Run every group of blocks over z.
+
+    Args:
+      group: stacked blocks; one repeat runs block 0, 1, ... of the group.
+      z: the residual stream.
+      call: (block, z, key) -> z.
+      keys: (repeats, len(group)) random keys or None.
+      remat: "none" or a name of REMAT_POLICIES, applied to each block.
+      unroll: repeats that a scan step runs inline; 0 runs all without a loop.
+    """
+    if remat != "none":
+        call = jax.checkpoint(call, policy=REMAT_POLICIES[remat])
+
+    def repeat(z, blocks_and_keys):
+        blocks, keys = blocks_and_keys
+        for j, block in enumerate(blocks):
+            z = call(block, z, None if keys is None else keys[j])
+        return z, None
+
+    if unroll == 0:
+        leaves, treedef = jax.tree.flatten((group, keys))
+        repeats = leaves[0].shape[0]
+        # lax.split's transpose is one concatenation; indexing's would add a full-size array for each block.
+        pieces = [jax.lax.split(leaf, [1] * repeats) for leaf in leaves]
+        for i in range(repeats):
+            z, _ = repeat(z, jax.tree.unflatten(treedef, [p[i].reshape(p[i].shape[1:]) for p in pieces]))
+        return z
+    return jax.lax.scan(repeat, z, (group, keys), unroll=unroll)[0]

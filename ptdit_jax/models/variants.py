@@ -1,0 +1,163 @@
+"""The published sizes, and the one place where a config becomes the facts of a network."""
+
+import dataclasses
+import math
+
+import ml_collections
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """Blocks, width D and heads of a published variant."""
+
+    depth: int
+    width: int
+    heads: int
+
+
+# Table 4 of arXiv 2409.04005; L-Class and B-Class widths are inferred from published costs (docs: variants).
+PTDIT_VARIANTS = {
+    "S": Size(10, 288, 6),
+    "B": Size(12, 640, 10),
+    "L": Size(28, 864, 12),
+    "XL": Size(28, 1152, 16),
+    "H": Size(30, 1440, 20),
+    "S-Class": Size(10, 288, 6),
+    "B-Class": Size(14, 528, 11),
+    "L-Class": Size(24, 864, 12),
+}
+# DiT, arXiv 2212.09748, Table 1 and appendix.
+DIT_VARIANTS = {
+    "S": Size(12, 384, 6),
+    "B": Size(12, 768, 12),
+    "L": Size(24, 1024, 16),
+    "XL": Size(28, 1152, 16),
+}
+VARIANTS = {"ptdit": PTDIT_VARIANTS, "dit": DIT_VARIANTS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """Everything that decides the parameters and the function of a network; `config.model` with nothing left "auto".
+
+    Fields are those of `configs/common.py`; `shift_every` is 0 where there are no shifted windows and
+    `linear_tokens` the tokens n of the window that `injection="linear"` is made for (0 otherwise).
+    """
+
+    family: str
+    depth: int
+    width: int
+    heads: int
+    mlp_ratio: int
+    patch: int
+    channels: int
+    out_channels: int
+    sample_size: int
+    condition: str
+    classes: int
+    text_dim: int
+    adaln: str
+    modulated: tuple[str, ...]
+    zero_linears: bool
+    shift_every: int
+    giim: bool
+    tcm: bool
+    extraction: str
+    injection: str
+    linear_tokens: int
+    positions: str
+    compute_dtype: str
+    remat: str
+    unroll: int
+
+    @property
+    def group(self) -> int:
+        """Blocks a repeating group: the last block of each has the shifted windows."""
+        return max(self.shift_every, 1)
+
+    @property
+    def groups(self) -> int:
+        """Repeats of the group, the length of the scan."""
+        return self.depth // self.group
+
+
+def architecture(
+    model: ml_collections.ConfigDict, window: tuple[int, int, int], *, learn_variance: bool = False
+) -> Architecture:
+    """Resolve `config.model`: variant to numbers, "auto" to what the condition implies.
+
+    Args:
+      model: the `model` section of a config.
+      window: the window at the size the model is first used with (only injection="linear" depends on it).
+      learn_variance: whether the objective reads 2C outputs.
+
+    Raises:
+      ValueError: naming the field, its value, and what would be right.
+    """
+    family = _choice("model.family", model.family, VARIANTS)
+    size = Size(0, 0, 0)
+    if model.variant != "custom":
+        names = [*VARIANTS[family], "custom"]
+        size = VARIANTS[family][_choice("model.variant", model.variant, names)]
+    depth, width, heads = model.depth or size.depth, model.width or size.width, model.heads or size.heads
+    for name, value in (("depth", depth), ("width", width), ("heads", heads), ("patch", model.patch)):
+        if value < 1:
+            raise ValueError(f"model.{name}={value} must be at least 1 (a custom variant sets depth, width and heads)")
+    if width % heads:
+        raise ValueError(f"model.width={width} must be a multiple of model.heads={heads}")
+    if width % 16:
+        raise ValueError(f"model.width={width} must be a multiple of 16 (sine and cosine shares of three axes)")
+    condition = _choice("model.condition", model.condition, ("class", "text", "none"))
+    adaln = _choice("model.adaln", model.adaln, ("auto", "single", "zero"))
+    adaln = adaln if adaln != "auto" else ("single" if condition == "text" else "zero")
+    zero = _choice("model.zero_linears", model.zero_linears, ("auto", "yes", "no"))
+    shift_every = model.shift_every or (1 if adaln == "single" else 2)
+    shift_every = 0 if shift_every < 0 or not model.tcm or family == "dit" else shift_every
+    if shift_every and depth % shift_every:
+        raise ValueError(f"model.shift_every={shift_every} must divide the depth {depth}, or be -1 for no shifts")
+    for part in model.modulated:
+        _choice("model.modulated", part, ("proxy", "injection", "injection_kv", "window", "shift", "mlp"))
+    injection = _choice("model.injection", model.injection, ("cross_attention", "interpolate", "linear"))
+    if family == "dit" and (condition != "class" or adaln != "zero"):
+        raise ValueError(
+            f"model.family='dit' is class-conditional with adaLN-Zero, not condition={condition!r}, adaln={adaln!r}"
+        )
+    if model.unroll < 0 or (model.unroll and (depth // max(shift_every, 1)) % model.unroll):
+        raise ValueError(
+            f"model.unroll={model.unroll} must divide the {depth // max(shift_every, 1)} groups of blocks, or be 0"
+        )
+    return Architecture(
+        family=family,
+        depth=depth,
+        width=width,
+        heads=heads,
+        mlp_ratio=model.mlp_ratio,
+        patch=model.patch,
+        channels=model.channels,
+        out_channels=model.out_channels or model.channels * (2 if learn_variance else 1),
+        sample_size=model.sample_size,
+        condition=condition,
+        classes=model.classes,
+        text_dim=model.text_dim,
+        adaln=adaln,
+        modulated=tuple(model.modulated),
+        zero_linears=zero == "yes" or (zero == "auto" and adaln == "single"),
+        shift_every=shift_every,
+        giim=bool(model.giim) and family == "ptdit",
+        tcm=bool(model.tcm),
+        extraction=_choice(
+            "model.extraction", model.extraction, ("average", "top_left", "random", "similarity")
+        ),
+        injection=injection,
+        linear_tokens=math.prod(window) if injection == "linear" else 0,
+        positions=_choice("model.positions", model.positions, ("grid", "released")),
+        compute_dtype=_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16")),
+        remat=_choice("model.remat", model.remat, ("none", "block", "dots")),
+        unroll=model.unroll,
+    )
+
+
+def _choice(field: str, value, allowed) -> str:
+    if value not in allowed:
+        raise ValueError(f"{field}={value!r} is unknown; it is one of {', '.join(repr(a) for a in allowed)}")
+    return value
