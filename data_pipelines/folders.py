@@ -19,17 +19,19 @@ _LOCAL_HEADER = struct.Struct(
 class ArrayFolder:
     """Records from every shard of a folder, numbered in the order of the file names.
 
-    A shard is `NAME.npz` with `x` and perhaps `label`, or `NAME.npy` (x) perhaps with `NAME.label.npy`. `x` is
-    (n, C, F, H, W) or, for single frames, (n, C, H, W): floats, taken as they are, or uint8, mapped from 0..255 to
-    [-1, 1]. `label` is (n,), integers from 0 on. `.npy` and uncompressed `.npz` files (`np.savez`) are memory-mapped, so
-    a folder may be larger than the memory; a compressed `.npz` is read whole.
+    A shard is `NAME.npz` with `x` and perhaps `label`, or `NAME.npy` (x) perhaps with `NAME.label.npy`.
+    `x` is (n, C, F, H, W) or, for single frames, (n, C, H, W): floats, taken as they are, or uint8, mapped
+    from 0..255 to [-1, 1]. `label` is (n,), integers from 0 on. `.npy` and uncompressed `.npz` files
+    (`np.savez`) are memory-mapped, so a folder may be larger than the memory; a compressed `.npz` is read
+    whole.
     """
 
     def __init__(self, path: str) -> None:
         """Maps the shards.
 
         Raises:
-            ValueError: the folder is missing or has no records, a file cannot be read, or two shards do not go together.
+            ValueError: the folder is missing or has no records, a file cannot be read, or two shards do not
+                go together.
         """
         folder = Path(path).expanduser()
         if not path or not folder.is_dir():
@@ -69,7 +71,7 @@ class ArrayFolder:
 
 
 def _open_shard(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns the checked x (n, C, F, H, W), mapped where possible, and label (n,) int32 or None of one shard."""
+    """Returns x (n, C, F, H, W), mapped where possible, and label (n,) int32 or None of one shard, checked."""
     try:
         if path.suffix == ".npz":
             with zipfile.ZipFile(path) as archive:
@@ -88,7 +90,7 @@ def _open_shard(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _map_member(path: Path, name: str) -> np.ndarray:
-    """Maps one array of an `.npz`: a member that is stored uncompressed is a whole `.npy` file inside the zip."""
+    """Maps one array of an `.npz`: an uncompressed member is a whole `.npy` file inside the zip."""
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         info = archive.getinfo(f"{name}.npy")
         if info.compress_type != zipfile.ZIP_STORED:

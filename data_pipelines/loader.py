@@ -2,16 +2,16 @@
 
 What batch number k holds is a pure function of `(source, seed, data.batch, data.flip)`:
 
-- Every epoch is a new permutation of all N records, drawn from the seed. The epochs are laid end to end and global
-  batches are cut from that endless concatenation, so an epoch loses and doubles no record; a batch may hold the end of
-  one epoch and the start of the next.
-- A global batch of B samples is cut into `process_count` consecutive parts of B / process_count, one a process. Joined
-  in the order of the processes they are the same batch whatever the number of processes.
+- Every epoch is a new permutation of all N records, drawn from the seed. The epochs are laid end to end and
+  global batches are cut from that endless concatenation, so an epoch loses and doubles no record; a batch
+  may hold the end of one epoch and the start of the next.
+- A global batch of B samples is cut into `process_count` consecutive parts of B / process_count, one a
+  process. Joined in the order of the processes they are the same batch whatever the number of processes.
 - A random transformation is seeded by (seed, record, epoch).
 
-Hence all that an iterator has to remember is the number of batches it has handed out, `{"next_index": k}`: what its
-threads have read ahead is not part of the state, and a checkpoint can be resumed with other numbers of processes,
-threads or prefetched batches. Resuming with another batch size is legal but means another position in the data.
+Hence all that an iterator has to remember is the number of batches it has handed out, `{"next_index": k}`:
+what its threads have read ahead is not part of the state, and a checkpoint can be resumed with other numbers
+of processes, threads or prefetched batches. With another batch size the same k is another place in the data.
 """
 
 from typing import Any
@@ -33,12 +33,12 @@ def make_loader(
         seed: non-negative, below 2**32; decides the order and the random transformations.
         process_index: which part of each global batch this process reads.
         process_count: number of processes; must divide `data.batch`.
-        classes: number of classes the model tells apart, checked against the source's labels; None = labels unused.
+        classes: number of classes of the model, checked against the source's labels; None = labels unused.
 
     Returns:
-        A `grain.DatasetIterator` with `get_state() -> dict` (JSON-serialisable) and `set_state(dict)`. It yields
-        `x` (B, C, F, H, W) float32, `index` (B,) int64 (record numbers in the source) and, when the source has labels,
-        `label` (B,) int32, with B = `data.batch / process_count`.
+        A `grain.DatasetIterator` with `get_state() -> dict` (JSON-serialisable) and `set_state(dict)`. It
+        yields `x` (B, C, F, H, W) float32, `index` (B,) int64 (record numbers in the source) and, when the
+        source has labels, `label` (B,) int32, with B = `data.batch / process_count`.
 
     Raises:
         ValueError: a field of `data` is wrong, or the source does not have what the fields say.
@@ -49,7 +49,7 @@ def make_loader(
         raise ValueError(f"process_index = {process_index}: must be in [0, process_count = {process_count})")
     if data.batch < 1 or data.batch % process_count:
         raise ValueError(
-            f"data.batch = {data.batch}: must be a positive multiple of the number of processes ({process_count})"
+            f"data.batch = {data.batch}: must be a positive multiple of the {process_count} processes"
         )
     source = open_source(data)
     if classes is not None:

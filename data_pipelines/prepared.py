@@ -11,25 +11,26 @@ KEYS = ("x", "image", "video")
 
 
 class PreparedDataset:
-    """The `train` split of a prepared dataset: latents `x`, or pixels `image` or `video`, and perhaps a `label`.
+    """The `train` split of a prepared dataset: latents `x` or pixels `image` or `video`, perhaps a `label`.
 
-    `x` is a float tensor (C, F, H, W) or (C, H, W), taken as it is; `image` (H, W, C) and `video` (F, H, W, C) are
-    uint8, mapped from 0..255 to [-1, 1]. `label` is a `ClassLabel`. All sizes must be fixed by the dataset's features,
-    and the files must be ArrayRecord (`builder.download_and_prepare(file_format="array_record")`).
+    `x` is a float tensor (C, F, H, W) or (C, H, W), taken as it is; `image` (H, W, C) and `video`
+    (F, H, W, C) are uint8, mapped from 0..255 to [-1, 1]. `label` is a `ClassLabel`. All sizes must be fixed
+    by the dataset's features, and the files must be ArrayRecord
+    (`builder.download_and_prepare(file_format="array_record")`).
     """
 
     def __init__(self, path: str) -> None:
         """Opens `path`, the folder of one prepared version (it holds `dataset_info.json`).
 
         Raises:
-            ValueError: tensorflow-datasets is not installed, the folder holds no prepared ArrayRecord dataset, or its
-                features are not as described above.
+            ValueError: tensorflow-datasets is not installed, the folder holds no prepared ArrayRecord
+                dataset, or its features are not as described above.
         """
         try:
-            import tensorflow_datasets as tfds
+            import tensorflow_datasets as tfds  # pyright: ignore[reportMissingImports]  # optional
         except ImportError as error:
             raise ValueError(
-                "data.name = 'tfds': needs the package tensorflow-datasets: pip install -r requirements-tfds.txt"
+                "data.name = 'tfds': needs tensorflow-datasets: pip install -r requirements-tfds.txt"
             ) from error
         folder = Path(path).expanduser()
         if not path or not (folder / "dataset_info.json").is_file():

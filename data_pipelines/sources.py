@@ -2,8 +2,8 @@
 
 Shapes: N records, C channels, F frames, H rows, W columns.
 
-`source[i]` is record i, the same bytes on every call and from any thread: a dict of `x` (C, F, H, W) float32 and, when
-there are labels, `label` () int32. Order, epochs, batches and augmentation are the loader's.
+`source[i]` is record i, the same bytes on every call and from any thread: a dict of `x` (C, F, H, W) float32
+and, when there are labels, `label` () int32. Order, epochs, batches and augmentation are the loader's.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,11 +22,15 @@ DIGIT_CLASSES = 10
 class Source(Protocol):
     """Records by number."""
 
-    classes: int | None
-    """Number of classes (every label is in [0, classes)), or None without labels."""
+    @property
+    def classes(self) -> int | None:
+        """Number of classes (every label is in [0, classes)), or None without labels."""
+        ...
 
-    shape: tuple[int, int, int, int]
-    """(C, F, H, W) of every record."""
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, F, H, W) of every record."""
+        ...
 
     def __len__(self) -> int:
         """Returns N."""
@@ -55,16 +59,17 @@ def open_source(data: Any) -> Source:
     size, wanted = source.shape[1:], (data.frames, data.height, data.width)
     if size != wanted:
         raise ValueError(
-            f"data.frames, data.height, data.width = {wanted}: the records of data.name = {data.name!r} have {size}"
+            f"data.frames, data.height, data.width = {wanted}: the records of data.name = {data.name!r} "
+            f"have {size}"
         )
     return source
 
 
 def digit_scans() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the 1,797 handwritten digits that scikit-learn ships: x (N, 8, 8) float32 in [-1, 1], label (N,) int32.
+    """Returns the 1,797 digits scikit-learn ships: x (N, 8, 8) float32 in [-1, 1], label (N,) int32.
 
-    They are the test part of UCI's "Optical Recognition of Handwritten Digits": 4x4 blocks of 32x32 black-and-white
-    scans, counted to 0..16.
+    They are the test part of UCI's "Optical Recognition of Handwritten Digits": black-and-white scans of
+    32x32, their black pixels counted, 0..16, in blocks of 4x4.
     """
     scans, labels = load_digits(return_X_y=True)
     return scans.reshape(-1, DIGIT_SIDE, DIGIT_SIDE).astype(np.float32) / 8 - 1, labels.astype(np.int32)
@@ -92,8 +97,8 @@ class Digits:
 class MovingDigits:
     """Videos (1, F, H, W) of one scan that moves with constant velocity and bounces off the borders.
 
-    Every scan appears in `PATHS` videos. Record i shows scan i mod 1797; where it starts, its direction and its speed
-    are drawn from a generator seeded by i. The digit stands on whole pixels, the background is -1.
+    Every scan appears in `PATHS` videos. Record i shows scan i mod 1797; where it starts, its direction and
+    its speed are drawn from a generator seeded by i. The digit stands on whole pixels, the background is -1.
     """
 
     PATHS = 8
@@ -105,8 +110,8 @@ class MovingDigits:
         """Takes the number of frames and the size of the canvas in pixels, at least that of a scan."""
         if min(height, width) < DIGIT_SIDE or frames < 1:
             raise ValueError(
-                f"data.frames, data.height, data.width = {(frames, height, width)}: 'moving_digits' needs at least "
-                f"{(1, DIGIT_SIDE, DIGIT_SIDE)}"
+                f"data.frames, data.height, data.width = {(frames, height, width)}: 'moving_digits' needs at "
+                f"least {(1, DIGIT_SIDE, DIGIT_SIDE)}"
             )
         self.shape = (1, frames, height, width)
         self._scans, self._labels = digit_scans()
