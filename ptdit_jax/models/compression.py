@@ -28,7 +28,9 @@ def window_for(
     if compression.fixed:
         window = tuple(compression.fixed)
         if len(window) != 3 or any(not isinstance(c, int) or c < 1 for c in window):
-            raise ValueError(f"compression.fixed={window} must be three positive integers (p_f, p_h, p_w), or ()")
+            raise ValueError(
+                f"compression.fixed={window} must be three positive integers (p_f, p_h, p_w), or ()"
+            )
         return window
     table = {int(name[2:]): tuple(compression[name]) for name in compression if name.startswith("px")}
     side = math.sqrt(height_px * width_px)

@@ -64,7 +64,9 @@ class SharedModulation(nnx.Module):
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         init = nnx.initializers.normal(0.02)
-        self.linear = Linear(width, (6, width), ("embed", None, None), dtype=jnp.float32, rngs=rngs, init=init)
+        self.linear = Linear(
+            width, (6, width), ("embed", None, None), dtype=jnp.float32, rngs=rngs, init=init
+        )
 
     def __call__(self, emb: jax.Array) -> jax.Array:
         return self.linear(nnx.silu(emb))

@@ -106,7 +106,9 @@ def check_injection(injection: str, layout: Windowing, linear_tokens: int = 0) -
       ValueError: for several proxies a window without cross-attention, or `linear` at another window than its own.
     """
     if injection != "cross_attention" and layout.strides != (1, 1, 1):
-        raise ValueError(f"injection={injection!r} takes one proxy a window: leave proxy_ratio={layout.proxy} unset")
+        raise ValueError(
+            f"injection={injection!r} takes one proxy a window: leave proxy_ratio={layout.proxy} unset"
+        )
     if injection == "linear" and layout.window_tokens != linear_tokens:
         raise ValueError(
             f"injection='linear' has parameters for windows of {linear_tokens} tokens, not {layout.window} "
@@ -134,10 +136,14 @@ class GIIM(nnx.Module):
             shape = (arch.linear_tokens, width)
             self.expand = Linear(width, shape, ("embed", None, None), dtype=dtype, rngs=rngs)
         self.linear_1 = (
-            Linear(width, width, ("embed", None), dtype=dtype, rngs=rngs, init=zeros) if arch.zero_linears else None
+            Linear(width, width, ("embed", None), dtype=dtype, rngs=rngs, init=zeros)
+            if arch.zero_linears
+            else None
         )
 
-    def __call__(self, z: jax.Array, modulation: Modulation, layout: Windowing, key: jax.Array | None) -> jax.Array:
+    def __call__(
+        self, z: jax.Array, modulation: Modulation, layout: Windowing, key: jax.Array | None
+    ) -> jax.Array:
         """(B, M, n, D) -> (B, M, n, D); `modulation` has (shift, scale, gate) for proxy, injection, injection_kv."""
         check_injection(self.injection, layout, self.linear_tokens)
         proxies = EXTRACTIONS[self.extraction](z, layout, key)  # (B, P, D)

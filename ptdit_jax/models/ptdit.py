@@ -64,7 +64,9 @@ class PTDiT(nnx.Module):
             ClassEmbedding(arch.classes, width, rngs=rngs) if arch.condition == "class" else None
         )
         self.text_projection = (
-            TextProjection(arch.text_dim, width, dtype=self.dtype, rngs=rngs) if arch.condition == "text" else None
+            TextProjection(arch.text_dim, width, dtype=self.dtype, rngs=rngs)
+            if arch.condition == "text"
+            else None
         )
         self.shared_modulation = SharedModulation(width, rngs=rngs) if arch.adaln == "single" else None
         self.blocks = nnx.List(
@@ -77,7 +79,9 @@ class PTDiT(nnx.Module):
         shifted = self.arch.shift_every > 0 and index == self.arch.group - 1
         return PTBlock(self.arch, shifted=shifted, rngs=rngs)
 
-    def layout(self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None) -> Windowing:
+    def layout(
+        self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None
+    ) -> Windowing:
         """The windows of latents of `size` (F, H, W).
 
         Raises:
@@ -86,7 +90,9 @@ class PTDiT(nnx.Module):
         frames, height, width = size
         patch = self.arch.patch
         if height % patch or width % patch:
-            raise ValueError(f"latent height and width {height}x{width} must be multiples of the patch {patch}")
+            raise ValueError(
+                f"latent height and width {height}x{width} must be multiples of the patch {patch}"
+            )
         return windowing((frames, height // patch, width // patch), window, proxy_ratio)
 
     def positions(self, layout: Windowing) -> jax.Array:

@@ -102,11 +102,15 @@ def architecture(
     depth, width, heads = model.depth or size.depth, model.width or size.width, model.heads or size.heads
     for name, value in (("depth", depth), ("width", width), ("heads", heads), ("patch", model.patch)):
         if value < 1:
-            raise ValueError(f"model.{name}={value} must be at least 1 (a custom variant sets depth, width and heads)")
+            raise ValueError(
+                f"model.{name}={value} must be at least 1 (a custom variant sets depth, width and heads)"
+            )
     if width % heads:
         raise ValueError(f"model.width={width} must be a multiple of model.heads={heads}")
     if width % 16:
-        raise ValueError(f"model.width={width} must be a multiple of 16 (sine and cosine shares of three axes)")
+        raise ValueError(
+            f"model.width={width} must be a multiple of 16 (sine and cosine shares of three axes)"
+        )
     condition = _choice("model.condition", model.condition, ("class", "text", "none"))
     adaln = _choice("model.adaln", model.adaln, ("auto", "single", "zero"))
     adaln = adaln if adaln != "auto" else ("single" if condition == "text" else "zero")
@@ -114,7 +118,9 @@ def architecture(
     shift_every = model.shift_every or (1 if adaln == "single" else 2)
     shift_every = 0 if shift_every < 0 or not model.tcm or family == "dit" else shift_every
     if shift_every and depth % shift_every:
-        raise ValueError(f"model.shift_every={shift_every} must divide the depth {depth}, or be -1 for no shifts")
+        raise ValueError(
+            f"model.shift_every={shift_every} must divide the depth {depth}, or be -1 for no shifts"
+        )
     for part in model.modulated:
         _choice("model.modulated", part, ("proxy", "injection", "injection_kv", "window", "shift", "mlp"))
     injection = _choice("model.injection", model.injection, ("cross_attention", "interpolate", "linear"))

@@ -78,7 +78,9 @@ class Windowing:
         return partition(np.pad(inside, pads)[None, ..., None], self.window)[0, ..., 0]
 
 
-def windowing(grid: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None = None) -> Windowing:
+def windowing(
+    grid: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None = None
+) -> Windowing:
     """Clip a window (and its proxy ratio) to a grid: one frame through a video model gets cf = 1.
 
     Args:
@@ -162,7 +164,11 @@ def region_ids(layout: Windowing) -> np.ndarray:
     real = np.ones(layout.padded, bool)
     for axis, (size, c, s) in enumerate(zip(layout.padded, layout.window, layout.grid, strict=True)):
         position = np.arange(size)
-        region = np.where(position < size - c, 0, np.where(position < size - c // 2, 1, 2)) if c > 1 else 0 * position
+        region = (
+            np.where(position < size - c, 0, np.where(position < size - c // 2, 1, 2))
+            if c > 1
+            else 0 * position
+        )
         original = (position + c // 2) % size  # where the token stood before the roll
         shape = [1, 1, 1]
         shape[axis] = size

@@ -44,7 +44,9 @@ class DiT(PTDiT):
         del index
         return DiTBlock(self.arch, rngs=rngs)
 
-    def layout(self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None) -> Windowing:
+    def layout(
+        self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None
+    ) -> Windowing:
         everything = super().layout(size, window=(1, 1, 1), proxy_ratio=None).grid
         return Windowing(everything, everything, everything)
 
