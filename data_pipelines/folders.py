@@ -71,7 +71,7 @@ class ArrayFolder:
 
 
 def _open_shard(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns x (n, C, F, H, W), mapped where possible, and label (n,) int32 or None of one shard, checked."""
+    """Returns x (n, C, F, H, W), mapped where possible, and label (n,) int32 or None, both checked."""
     try:
         if path.suffix == ".npz":
             with zipfile.ZipFile(path) as archive:

@@ -1,0 +1,89 @@
+"""Datasets of TensorFlow Datasets; all but the first test need that package."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import common
+from data_pipelines import make_loader
+from data_pipelines.prepared import PreparedDataset
+
+
+def test_missing_package_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    with pytest.raises(ValueError, match=r"requirements-tfds\.txt"):
+        PreparedDataset(str(tmp_path))
+
+
+def prepare(folder, features, records):
+    """Writes `records` as a prepared dataset and returns the folder of its version."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+        name = "prepared"
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return self.dataset_info_from_configs(
+                features=tfds.features.FeaturesDict(features(tfds.features))
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": enumerate(records)}
+
+        def _generate_examples(self):
+            raise AssertionError("the split is given as an iterator")
+
+    builder = Builder(data_dir=str(folder), file_format="array_record")
+    builder.download_and_prepare()
+    return str(builder.data_path)
+
+
+def test_latents_and_labels_come_back(tmp_path):
+    x = np.random.default_rng(0).normal(size=(7, 4, 3, 5)).astype(np.float32)
+    records = [{"x": x[i], "label": i % 3} for i in range(7)]
+    path = prepare(
+        tmp_path,
+        lambda f: {"x": f.Tensor(shape=(4, 3, 5), dtype=np.float32), "label": f.ClassLabel(num_classes=3)},
+        records,
+    )
+    source = PreparedDataset(path)
+    assert (len(source), source.shape, source.classes) == (7, (4, 1, 3, 5), 3)
+    read = np.stack([source[i]["x"][:, 0] for i in range(7)])
+    order = [int(np.argmin(((x - one) ** 2).sum(axis=(1, 2, 3)))) for one in read]  # files are shuffled once
+    assert sorted(order) == list(range(7))
+    np.testing.assert_array_equal(read, x[order])
+    assert [int(source[i]["label"]) for i in range(7)] == [i % 3 for i in order]
+
+    data = common.get_config().data
+    data.update(dict(name="tfds", path=path, frames=1, height=3, width=5, batch=4))
+    batch = next(make_loader(data, seed=0, classes=3))
+    np.testing.assert_array_equal(batch["x"][:, :, 0], read[batch["index"]])
+
+
+def test_images_become_the_unit_interval(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    record = {"image": str(tmp_path / "a.png")}
+    path = prepare(tmp_path, lambda f: {"image": f.Image(shape=(3, 5, 3))}, [record])
+    source = PreparedDataset(path)
+    assert (source.shape, source.classes) == ((3, 1, 3, 5), None)
+    np.testing.assert_allclose(source[0]["x"][:, 0], image.transpose(2, 0, 1) / 127.5 - 1, atol=1e-6)
+
+
+def test_wrong_datasets_are_refused(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    with pytest.raises(ValueError, match=r"data\.path.*dataset_info\.json"):
+        PreparedDataset(str(tmp_path))
+    path = prepare(tmp_path / "texts", lambda f: {"text": f.Text()}, [{"text": "a"}])
+    with pytest.raises(ValueError, match="needs a feature 'x', 'image' or 'video'"):
+        PreparedDataset(path)
+    path = prepare(
+        tmp_path / "scores",
+        lambda f: {"x": f.Tensor(shape=(1, 2, 2), dtype=np.float32), "label": f.Scalar(dtype=np.int64)},
+        [{"x": np.zeros((1, 2, 2), np.float32), "label": 1}],
+    )
+    with pytest.raises(ValueError, match="must be a ClassLabel"):
+        PreparedDataset(path)
