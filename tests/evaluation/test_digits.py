@@ -1,0 +1,99 @@
+"""The judge of generated digits: real ones pass, means, copies and noise are seen for what they are."""
+
+import numpy as np
+import pytest
+
+from ptdit_jax.evaluation import EVALUATIONS
+from ptdit_jax.evaluation.digits import judge_digits, split_scans
+
+
+def held_out():
+    _, x, _, labels = split_scans()
+    return x.reshape(-1, 1, 1, 8, 8), labels
+
+
+def test_held_out_real_digits_pass():
+    images, labels = held_out()
+    report = judge_digits(images, labels)
+    assert report.count == 450
+    assert report.judge_accuracy >= 0.98
+    assert report.recognition == report.judge_accuracy
+    assert len(report.recognition_by_class) == 10
+    weights = np.bincount(labels) / len(labels)
+    assert np.dot(report.recognition_by_class, weights) == pytest.approx(report.recognition)
+    assert report.variety == pytest.approx(1, abs=0.03)
+    assert report.nearest_generated == 0  # they are real scans, so each is its own copy
+
+
+def test_shifted_labels_are_not_recognised():
+    images, labels = held_out()
+    report = judge_digits(images, (labels + 1) % 10)
+    assert report.recognition < 0.05
+
+
+def test_class_means_have_no_variety():
+    images, labels = held_out()
+    means = np.stack([images[labels == digit].mean(axis=0) for digit in range(10)])
+    report = judge_digits(means[labels], labels)
+    assert report.recognition > 0.9
+    assert report.variety < 1e-6
+    jitter = np.random.default_rng(0).normal(scale=0.02, size=images.shape)
+    assert judge_digits(means[labels] + jitter, labels).variety < 0.1
+
+
+def test_noise_is_not_recognised():
+    labels = np.arange(500) % 10
+    noise = np.random.default_rng(0).normal(size=(500, 1, 1, 8, 8))
+    report = judge_digits(noise, labels)
+    assert report.recognition < 0.2
+    assert report.nearest_generated > 2 * report.nearest_real
+
+
+def test_one_bad_class_is_found():
+    images, labels = held_out()
+    images = images.copy()
+    images[labels == 4] = images[labels == 1][0]
+    report = judge_digits(images, labels)
+    assert report.recognition_by_class[4] == 0
+    assert report.variety_by_class[4] == 0
+    assert "worst: 4, 0.0%" in str(report)
+
+
+def test_values_beyond_the_range_are_clipped_as_for_display():
+    images, labels = held_out()
+    stretched = np.where(abs(images) == 1, 1.5 * images, images)
+    assert judge_digits(stretched, labels) == judge_digits(images, labels)
+
+
+def test_report_is_deterministic_and_complete():
+    images, labels = held_out()
+    report, again = (judge_digits(images.astype(np.float32), labels) for _ in range(2))
+    assert report == again
+    assert set(report.metrics()) == {
+        "recognition",
+        "judge_accuracy",
+        "variety",
+        "nearest_generated",
+        "nearest_real",
+    }
+    assert "450 generated digits" in str(report)
+    assert EVALUATIONS["digits"] is judge_digits
+    assert EVALUATIONS["none"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x[:, 0], y), r"images \(450, 1, 8, 8\)"),
+        (lambda x, y: (x, y[:-1]), r"labels \(449,\)"),
+        (
+            lambda x, y: (np.where(np.arange(450)[:, None, None, None, None] == 3, np.nan, x), y),
+            "64 pixels.*not finite",
+        ),
+        (lambda x, y: (x, np.minimum(y, 8)), r"evaluation\.count = 20"),
+        (lambda x, y: (x, y + 1), r"each of the 10 digits"),
+    ],
+)
+def test_wrong_arrays_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        judge_digits(*change(*held_out()))
