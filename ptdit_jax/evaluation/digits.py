@@ -72,8 +72,8 @@ class DigitsReport:
 def judge_digits(images: np.ndarray, labels: np.ndarray) -> DigitsReport:
     """Judges generated digits by real ones; deterministic.
 
-    The judge is a support vector classifier with a Gaussian kernel, fitted on three quarters of the real scans
-    and checked on the rest. Copying is measured against all scans, since a run trains on all of them.
+    The judge is a support vector classifier with a Gaussian kernel, fitted on three quarters of the real
+    scans and checked on the rest. Copying is measured against all scans, since a run trains on all of them.
 
     Args:
         images: (N, 1, 1, 8, 8), finite; clipped to [-1, 1] first, as for display.
@@ -131,8 +131,8 @@ def _real() -> tuple[np.ndarray, np.ndarray]:
 def split_scans() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns the scans (., 64) for fitting and those held out, a quarter of each class, then the labels."""
     x, y = _real()
-    x_fit, x_held_out, y_fit, y_held_out = train_test_split(x, y, test_size=0.25, stratify=y, random_state=0)
-    return x_fit, x_held_out, y_fit, y_held_out
+    fit, held_out = train_test_split(np.arange(len(x)), test_size=0.25, stratify=y, random_state=0)
+    return x[fit], x[held_out], y[fit], y[held_out]
 
 
 @functools.cache
