@@ -63,6 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.height = 32  # latent rows
     data.width = 32  # latent columns
     data.frames = 1  # latent frames F
+    data.pixel_frames = 0  # frames of the decoded sample (only `diffusion.shift` asks); 0 = data.frames
     data.pixels_per_latent = 8  # pixel side over latent side, to look a resolution up in `compression`
     data.batch = 256  # samples a step over all processes
     data.flip = False  # random horizontal flips
@@ -108,6 +109,7 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.guidance = 4.0  # 1 = none
     sampling.guidance_interval = (0.0, 1.0)  # guide only for t inside
     sampling.count = 64  # samples in the picture that a run ends with
+    sampling.batch = 64  # samples made together (with guidance the network sees twice as many)
     sampling.ema = 0.9999  # the EMA that is sampled; 0 = the raw parameters
 
     evaluation = config.evaluation = ml_collections.ConfigDict()
