@@ -1,0 +1,174 @@
+"""Pictures of a run: the loss curve, grids of samples, film strips and animations of videos.
+
+Shapes: N samples, C channels (1 grey or 3 RGB), F frames, H rows, W columns. Values are in [-1, 1]; what lies outside
+is clipped. Pixels are enlarged by whole numbers and stay square and sharp.
+"""
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+
+TILE = 64  # pixels that a sample's shorter side is enlarged to, at least
+GAP = 6  # pixels between samples
+CAPTION = 18  # height of a caption in pixels
+PAPER, INK = 255, 0  # grey levels of background and text
+
+
+def loss_curve(csv_path: str | Path, png_path: str | Path, *, column: str = "loss") -> None:
+    """Draws a column of `metrics.csv` over `step`, every row and an exponential mean, the ordinate logarithmic.
+
+    Args:
+        csv_path: a file with a header, `step` and `column` among its columns. Rows without a value are left out.
+        png_path: the picture to write.
+        column: which column to draw.
+
+    Raises:
+        ValueError: the file lacks a column, or has no finite value.
+    """
+    with Path(csv_path).open(newline="") as file:
+        reader = csv.DictReader(file)
+        missing = {"step", column} - set(reader.fieldnames or ())
+        if missing:
+            raise ValueError(f"{csv_path}: has no column {', '.join(sorted(missing))}")
+        rows = np.array([(float(row["step"]), float(row[column])) for row in reader if row[column]])
+    rows = rows.reshape(-1, 2)
+    rows = rows[np.isfinite(rows[:, 1])]
+    if not len(rows):
+        raise ValueError(f"{csv_path}: has no finite value of {column}")
+    steps, values = rows.T
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(steps, values, color="0.75", linewidth=0.8, label="each step")
+    memory = max(len(values) / 50, 1)  # steps after which the mean has forgotten
+    axes.plot(
+        steps, exponential_mean(values, memory), color="C0", label=f"mean over about {memory:.0f} steps"
+    )
+    if values.min() > 0:
+        axes.set_yscale("log")
+    axes.set(xlabel="step", ylabel=column)
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(png_path)
+
+
+def exponential_mean(values: np.ndarray, memory: float) -> np.ndarray:
+    """Returns the running mean (N,) of values (N,) with weights that fall by 1/e every `memory` steps."""
+    weights = np.exp(-np.arange(len(values)) / memory)
+    return np.convolve(values, weights)[: len(values)] / np.cumsum(weights)
+
+
+def sample_grid(
+    images: np.ndarray,
+    labels: Sequence[object] | np.ndarray | None,
+    png_path: str | Path,
+    *,
+    columns: int | None = None,
+) -> None:
+    """Writes a picture of samples, each under its label: images side by side, a video as a row of its frames.
+
+    Args:
+        images: (N, C, F, H, W) in [-1, 1].
+        labels: N captions, or None.
+        png_path: the picture to write; the folder must exist.
+        columns: samples a row; None: a column for each different label if they fill the rows, else a square. Videos
+            have one sample a row.
+
+    Raises:
+        ValueError: the shapes are not as above.
+    """
+    films = _films(images, labels)
+    if films.shape[1] > 1:
+        film = films.transpose(0, 2, 1, 3, 4)  # (N, H, F, W, C): the frames of a sample beside each other
+        gapped = np.pad(film, ((0, 0), (0, 0), (0, 0), (0, 2), (0, 0)), constant_values=PAPER)
+        tiles = gapped.reshape(*film.shape[:2], -1, film.shape[-1])[:, :, :-2]
+        columns = 1
+    else:
+        tiles = films[:, 0]
+    columns = columns or _columns(len(tiles), labels)
+    _page(tiles, labels, columns).save(png_path)
+
+
+def animation(
+    videos: np.ndarray,
+    labels: Sequence[object] | np.ndarray | None,
+    path: str | Path,
+    *,
+    columns: int | None = None,
+    frames_per_second: float = 8.0,
+) -> None:
+    """Writes a grid of moving samples as an endless animation; the suffix of `path` decides: `.gif`, `.webp`.
+
+    Args:
+        videos: (N, C, F, H, W) in [-1, 1].
+        labels: N captions, or None.
+        path: the file to write; the folder must exist.
+        columns: samples a row; None as in `sample_grid`.
+        frames_per_second: speed.
+
+    Raises:
+        ValueError: the shapes or the suffix are not as above.
+    """
+    formats = {".gif": "GIF", ".webp": "WEBP"}
+    suffix = Path(path).suffix
+    if suffix not in formats:
+        raise ValueError(f"{path}: an animation is one of {', '.join(formats)}")
+    films = _films(videos, labels)
+    columns = columns or _columns(len(films), labels)
+    first, *rest = (_page(films[:, frame], labels, columns) for frame in range(films.shape[1]))
+    first.save(
+        path,
+        format=formats[suffix],
+        save_all=True,
+        append_images=rest,
+        duration=round(1000 / frames_per_second),
+        loop=0,
+        lossless=True,
+    )
+
+
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Maps [-1, 1] to 0..255, rounding to the nearest and clipping what is outside; any shape."""
+    return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def _films(images: np.ndarray, labels: Sequence[object] | np.ndarray | None) -> np.ndarray:
+    """Returns checked samples as (N, F, H', W', C) uint8, enlarged so that they can be seen."""
+    images = np.asarray(images)
+    if images.ndim != 5 or images.shape[1] not in (1, 3) or not images.size:
+        raise ValueError(f"images {images.shape}: must be (N, C, F, H, W) with C of 1 or 3")
+    if labels is not None and len(labels) != len(images):
+        raise ValueError(f"{len(labels)} labels for {len(images)} images")
+    factor = math.ceil(TILE / min(images.shape[3:]))
+    enlarged = to_uint8(images).repeat(factor, axis=3).repeat(factor, axis=4)
+    return enlarged.transpose(0, 2, 3, 4, 1)
+
+
+def _columns(count: int, labels: Sequence[object] | np.ndarray | None) -> int:
+    """Returns how many samples go into a row when the caller leaves it open."""
+    kinds = len({str(label) for label in labels}) if labels is not None else 0
+    return kinds if 1 < kinds <= 16 and count % kinds == 0 else math.ceil(math.sqrt(count))
+
+
+def _page(tiles: np.ndarray, labels: Sequence[object] | np.ndarray | None, columns: int) -> Image.Image:
+    """Lays tiles (N, H, W, C) uint8 out row by row on white paper, each under its caption."""
+    count, height, width, channels = tiles.shape
+    caption = CAPTION if labels is not None else 0
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    cell_height, cell_width = height + caption + GAP, width + GAP
+    paper = np.full((rows * cell_height + GAP, columns * cell_width + GAP, channels), PAPER, np.uint8)
+    corners = [(GAP + i // columns * cell_height, GAP + i % columns * cell_width) for i in range(count)]
+    for tile, (top, left) in zip(tiles, corners, strict=True):
+        paper[top + caption : top + caption + height, left : left + width] = tile
+    page = Image.fromarray(paper[..., 0] if channels == 1 else paper)
+    if labels is not None:
+        draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=CAPTION - 4)
+        for label, (top, left) in zip(labels, corners, strict=True):
+            ink = INK if channels == 1 else (INK, INK, INK)
+            draw.text((left + width / 2, top + caption / 2), str(label), fill=ink, font=font, anchor="mm")
+    return page
