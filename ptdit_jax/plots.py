@@ -1,7 +1,7 @@
 """Pictures of a run: the loss curve, grids of samples, film strips and animations of videos.
 
-Shapes: N samples, C channels (1 grey or 3 RGB), F frames, H rows, W columns. Values are in [-1, 1]; what lies outside
-is clipped. Pixels are enlarged by whole numbers and stay square and sharp.
+Shapes: N samples, C channels (1 grey or 3 RGB), F frames, H rows, W columns. Values are in [-1, 1]; what lies
+outside is clipped. Pixels are enlarged by whole numbers and stay square and sharp.
 """
 
 import csv
@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
@@ -20,10 +21,13 @@ PAPER, INK = 255, 0  # grey levels of background and text
 
 
 def loss_curve(csv_path: str | Path, png_path: str | Path, *, column: str = "loss") -> None:
-    """Draws a column of `metrics.csv` over `step`, every row and an exponential mean, the ordinate logarithmic.
+    """Draws a column of `metrics.csv` over `step`, every row and a running mean, on a logarithmic scale.
+
+    The scale is linear if a value is not positive.
 
     Args:
-        csv_path: a file with a header, `step` and `column` among its columns. Rows without a value are left out.
+        csv_path: a file with a header, `step` and `column` among its columns. Rows without a finite value are
+            left out.
         png_path: the picture to write.
         column: which column to draw.
 
@@ -44,22 +48,23 @@ def loss_curve(csv_path: str | Path, png_path: str | Path, *, column: str = "los
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     axes = figure.subplots()
     axes.plot(steps, values, color="0.75", linewidth=0.8, label="each step")
-    memory = max(len(values) / 50, 1)  # steps after which the mean has forgotten
-    axes.plot(
-        steps, exponential_mean(values, memory), color="C0", label=f"mean over about {memory:.0f} steps"
-    )
+    half = len(values) // 100
+    axes.plot(steps, running_mean(values, half), color="C0", label=f"mean of {2 * half + 1} steps")
     if values.min() > 0:
         axes.set_yscale("log")
     axes.set(xlabel="step", ylabel=column)
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    figure.savefig(png_path)
+    with matplotlib.rc_context({"agg.path.chunksize": 10_000}):  # long lines overflow the renderer otherwise
+        figure.savefig(png_path)
 
 
-def exponential_mean(values: np.ndarray, memory: float) -> np.ndarray:
-    """Returns the running mean (N,) of values (N,) with weights that fall by 1/e every `memory` steps."""
-    weights = np.exp(-np.arange(len(values)) / memory)
-    return np.convolve(values, weights)[: len(values)] / np.cumsum(weights)
+def running_mean(values: np.ndarray, half: int) -> np.ndarray:
+    """Returns the mean (N,) of values (N,) over up to `half` neighbours on each side, fewer at the ends."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    place = np.arange(len(values))
+    first, last = np.maximum(place - half, 0), np.minimum(place + half + 1, len(values))
+    return (total[last] - total[first]) / (last - first)
 
 
 def sample_grid(
@@ -75,8 +80,8 @@ def sample_grid(
         images: (N, C, F, H, W) in [-1, 1].
         labels: N captions, or None.
         png_path: the picture to write; the folder must exist.
-        columns: samples a row; None: a column for each different label if they fill the rows, else a square. Videos
-            have one sample a row.
+        columns: samples a row; None: a column for each different label if they fill the rows, else a square.
+            Videos have one sample a row.
 
     Raises:
         ValueError: the shapes are not as above.
