@@ -1,0 +1,150 @@
+"""What a run tells: `metrics.csv` (a row a step), TensorBoard (a point every `log_every` steps) and the bar.
+
+`metrics.csv` holds only what is a function of the config and the data, so a resumed run writes the same bytes as an
+uninterrupted one; speeds go to TensorBoard and to the bar.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import tqdm
+from tensorboardX import SummaryWriter
+
+
+class CsvLog:
+    """A table that survives the process: each row is written at once, and a resume cuts what is beyond its step."""
+
+    def __init__(self, path: Path, *, step: int):
+        """Open `path` after the row of `step` (0: an empty table).
+
+        Args:
+          path: the file; its first column is the step.
+          step: the last row to keep; rows after it, and half a row from a crash, are removed.
+
+        Raises:
+          ValueError: rows up to `step` are missing.
+        """
+        self.path = path
+        self.columns: list[str] | None = None
+        content = path.read_bytes() if path.exists() and step else b""
+        kept = _rows_until(content, step)
+        if step and _last_step(kept) != step:
+            raise ValueError(
+                f"{path} ends at step {_last_step(kept)}, but the checkpoint to resume from is of step {step}: "
+                "restore the file, or use another --workdir"
+            )
+        if kept:
+            self.columns = kept.split(b"\n", 1)[0].decode().split(",")
+        self.file: BinaryIO = path.open("r+b" if kept else "wb")
+        self.file.truncate(len(kept))
+        self.file.seek(len(kept))
+
+    def write(self, step: int, values: dict[str, np.ndarray]) -> None:
+        """Append a row; float32 values are written in the fewest digits that read back the same.
+
+        Raises:
+          ValueError: the values have other names than the rows before.
+        """
+        columns = ["step", *values]
+        if self.columns is None:
+            self.columns = columns
+            self.file.write((",".join(columns) + "\n").encode())
+        if columns != self.columns:
+            raise ValueError(f"{self.path} has columns {self.columns}, this version writes {columns}")
+        self.file.write((",".join([str(step), *(str(np.float32(v)) for v in values.values())]) + "\n").encode())
+        self.file.flush()
+
+    def sync(self) -> None:
+        """Force the rows to the disk itself; done before a checkpoint that counts on them."""
+        os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+
+def _rows_until(content: bytes, step: int) -> bytes:
+    """The header and the whole rows of steps 1 to `step`."""
+    end = content.find(b"\n") + 1
+    while end < len(content):
+        after = content.find(b"\n", end) + 1
+        number = content[end:after].split(b",", 1)[0]
+        if not after or not number.isdigit() or int(number) > step:
+            break
+        end = after
+    return content[:end]
+
+
+def _last_step(rows: bytes) -> int:
+    last = rows.rstrip(b"\n").rsplit(b"\n", 1)[-1].split(b",", 1)[0]
+    return int(last) if last.isdigit() else 0
+
+
+class Progress:
+    """CSV, TensorBoard and the bar of a run, all fed by `write`."""
+
+    def __init__(self, workdir: Path, *, step: int, steps: int, images_per_step: int, log_every: int, active: bool):
+        """Start after `step`.
+
+        Args:
+          workdir: the run's folder.
+          step: steps done before.
+          steps: steps when the run is done.
+          images_per_step: global batch, for images a second.
+          log_every: steps between points on TensorBoard.
+          active: False on all processes but one, which then write and show nothing.
+
+        Raises:
+          ValueError: see `CsvLog`.
+        """
+        self.images_per_step, self.log_every, self.active = images_per_step, log_every, active
+        self.marked_step, self.marked_time = step, time.perf_counter()
+        if active:
+            self.csv = CsvLog(workdir / "metrics.csv", step=step)
+            self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+        self.bar = tqdm.tqdm(
+            total=steps, initial=step, unit="step", desc="train", smoothing=0.1, dynamic_ncols=True, disable=not active
+        )
+
+    def write(self, step: int, values: dict[str, np.ndarray]) -> None:
+        """Record the metrics of a finished step."""
+        if not self.active:
+            return
+        self.csv.write(step, values)
+        if step % self.log_every == 0 or step == self.bar.total:
+            now = time.perf_counter()
+            speed = (step - self.marked_step) * self.images_per_step / max(now - self.marked_time, 1e-9)
+            self.marked_step, self.marked_time = step, now
+            for name, value in (values | {"images_per_second": np.float32(speed)}).items():
+                self.board.add_scalar(f"train/{name}", float(value), step)
+        rate = self.bar.format_dict["rate"]
+        speed = f"{rate * self.images_per_step:.0f}" if rate else "?"
+        self.bar.set_postfix_str(f"loss={float(values['loss']):.4f}, images/s={speed}", refresh=False)
+        self.bar.update(1)
+
+    def add(self, step: int, values: dict[str, float], prefix: str) -> None:
+        """Figures of the whole run, on TensorBoard alone."""
+        if self.active:
+            for name, value in values.items():
+                self.board.add_scalar(f"{prefix}/{name}", value, step)
+
+    def say(self, text: str) -> None:
+        """A line on the screen that leaves the bar whole."""
+        if self.active:
+            self.bar.write(text)
+
+    def sync(self) -> None:
+        """Rows to the disk, before a checkpoint that counts on them."""
+        if self.active:
+            self.csv.sync()
+            self.board.flush()
+
+    def close(self) -> None:
+        """End the bar and close the files."""
+        self.bar.close()
+        if self.active:
+            self.csv.close()
+            self.board.close()
