@@ -3,6 +3,7 @@
 Shapes: B batch, C channels, F frames, H height, W width; data, noise and x_t are (B, C, F, H, W), t is (B,).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -137,7 +138,7 @@ def vlb_term(x0: jax.Array, predicted_x0: jax.Array, variance: jax.Array, step: 
     kl = normal_kl(at_step(POSTERIOR.x0_coefficient) * error, true_log_variance, log_variance)
     nll = -log_likelihood_of_bin(x0, error, log_variance)
     nats = jnp.where(expand(step == 0, x0), nll, kl)
-    return nats.mean(axis=tuple(range(1, x0.ndim))) / np.log(2)
+    return nats.mean(axis=tuple(range(1, x0.ndim))) / math.log(2)
 
 
 def normal_kl(mean_difference: jax.Array, log_variance_1: jax.Array, log_variance_2: jax.Array) -> jax.Array:

@@ -243,9 +243,10 @@ def _ddim_update(objective, prediction, variance, state, row, key) -> State:
 def _dpmpp_2m(objective: Objective, steps: int) -> Sampler:
     """DPM-Solver++(2M) (arXiv 2211.01095, Alg. 2): x0 extrapolated in half the log-SNR from two evaluations.
 
-    The first step has no past, and in the last the log-SNR goes to infinity: both are of first order.  Steps are
-    quadratic: evenly spread ones leave the largest gap of log-SNR to the end, where extrapolation makes the
-    error several times larger.
+    The first step has no past, and in the last the log-SNR goes to infinity: both are of first order.
+
+    Steps are quadratic: evenly spread ones leave the largest gap of log-SNR to the end, where extrapolation
+    makes the error several times larger.
     """
     rows = _vp_rows(_quadratic(steps))
     half_log_snr = np.log(rows["alpha"] / rows["sigma"])
