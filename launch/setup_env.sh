@@ -1,0 +1,71 @@
+# Sourced by the scripts that run Python.  Makes the virtual environment of this repository and installs into it.
+#
+#   setup_env FILE...    FILE: a requirements file in the repository root
+#
+# sets PYTHON to the environment's interpreter.  A file is installed once: a stamp in .venv records the hash of what
+# was installed, and is written after pip has ended well, so that an interrupted installation is repeated.  Scripts
+# started at the same time wait for each other.  $PTDIT_PYTHON names the interpreter to make the environment with.
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+say() { printf '[%s] %s\n' "$(basename "$0")" "$*" >&2; }
+
+die() {
+    say "error: $*"
+    exit 1
+}
+
+is_python311() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_python() {
+    local candidate
+    if [[ -n ${PTDIT_PYTHON:-} ]]; then
+        is_python311 "$PTDIT_PYTHON" || die "PTDIT_PYTHON=$PTDIT_PYTHON is not a Python 3.11 or newer"
+        printf '%s\n' "$PTDIT_PYTHON"
+        return
+    fi
+    for candidate in python3 python3.12 python3.13 python3.11 python3.14 python; do
+        if is_python311 "$candidate"; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    die "no Python 3.11 or newer on the PATH; install one, or name it: PTDIT_PYTHON=/path/to/python3.11 $0"
+}
+
+make_environment() {
+    local python venv=$REPO/.venv
+    if [[ -x $venv/bin/python ]] && is_python311 "$venv/bin/python" && "$venv/bin/python" -m pip --version &>/dev/null; then
+        return
+    fi
+    python=$(find_python) || exit 1
+    say "making .venv with $("$python" --version) ($python)"
+    find "$venv" -mindepth 1 -maxdepth 1 ! -name setup.lock -exec rm -rf {} + || die "cannot empty $venv"
+    "$python" -m venv "$venv" || die "'$python -m venv' failed; on Debian or Ubuntu install the package python3-venv"
+}
+
+install_requirements() {
+    local file=$1 stamp=$REPO/.venv/installed/$1.sha256 hash
+    hash=$(cat "$REPO/constraints.txt" "$REPO/$file" | sha256sum)
+    if [[ -f $stamp && $(<"$stamp") == "$hash" ]]; then
+        return
+    fi
+    say "installing $file into .venv (once; the first time takes a minute or more)"
+    "$REPO/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+        -c "$REPO/constraints.txt" -r "$REPO/$file" || die "pip could not install $file"
+    { mkdir -p "$(dirname "$stamp")" && printf '%s\n' "$hash" >"$stamp"; } || die "cannot write $stamp"
+}
+
+setup_env() {
+    local file
+    mkdir -p "$REPO/.venv" || die "cannot write to $REPO"
+    (  # `set -e` does not reach in here, so every step dies by itself
+        flock -n 9 || {
+            say "waiting for another script that sets up .venv"
+            flock 9
+        }
+        make_environment
+        for file in "$@"; do install_requirements "$file"; done
+    ) 9>"$REPO/.venv/setup.lock" || exit 1
+    PYTHON=$REPO/.venv/bin/python
+}
