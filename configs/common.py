@@ -28,7 +28,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.classes = 1000  # number of classes; the null class of guidance is one more row
     model.text_dim = 4096  # features of the text encoder's states
     model.text_length = 120  # text tokens L
-    model.adaln = "auto"  # "single" (shared, text models), "zero" (a Linear a block); auto: text single, else zero
+    model.adaln = (
+        "auto"  # "single" (shared, text models), "zero" (a Linear a block); auto: text single, else zero
+    )
     model.modulated = (  # with adaln "zero": which norms are modulated (spec: class_conditional)
         "proxy",
         "injection",
@@ -37,7 +39,9 @@ def get_config() -> ml_collections.ConfigDict:
         "shift",
         "mlp",
     )
-    model.zero_linears = "auto"  # linear_1/linear_2 with zero init, "yes"/"no"; auto: with adaln "single" only
+    model.zero_linears = (
+        "auto"  # linear_1/linear_2 with zero init, "yes"/"no"; auto: with adaln "single" only
+    )
     model.shift_every = 0  # shifted windows in every n-th block, -1 never (w/o SWSA); 0: text 1, else 2
     model.giim = True  # proxies and their injection (Eq. 1)
     model.tcm = True  # window and shifted-window attention (Eq. 2)
