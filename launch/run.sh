@@ -72,7 +72,7 @@ if [[ $accelerator == auto ]]; then
     else
         accelerator=cpu
     fi
-    say "accelerator: $accelerator (found; --accelerator chooses another)"
+    say "accelerator: $accelerator (detected; --accelerator chooses another)"
 fi
 # Naming the platform makes JAX stop with an error, and not use the CPU instead, when the accelerator does not work.
 case $accelerator in
