@@ -7,18 +7,18 @@ jitted `step` serves any number of rows:
     sampler = make_sampler(objective, "euler", steps=50)
     step = jax.jit(lambda key, state, row: sampler.step(key, denoise, state, row))
     state = sampler.start(noise)
-    for key, row in zip(jax.random.split(key, sampler.evaluations), sampler.rows()):
+    for row in sampler.rows():
         state = step(key, state, row)   # here an entry point moves its progress bar
     x0 = state.x
 
-`sample` is the same loop inside `jax.lax.scan`, with the same keys and the same result.
+`sample` is the same loop as one `jax.lax.scan`, with the same result.
 
 Shapes: noise, x and predictions are (B, C, F, H, W).
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,8 @@ from ptdit_jax.diffusion.losses import Denoise, Objective, log_variance_between
 from ptdit_jax.diffusion.paths import ALPHA_BAR, STEPS, Flow, posterior
 from ptdit_jax.diffusion.times import sampling_table
 
-Row = dict[str, jax.Array]  # scalars of one evaluation; "t" is the time the network sees
+Table = dict[str, np.ndarray]  # each (evaluations,) float64; "t" is the time the network sees
+Row = dict[str, Any]  # the scalars of one evaluation, and "index", which counts evaluations
 
 
 class State(NamedTuple):
@@ -44,7 +45,7 @@ class Sampler:
     """A method with its table for a number of steps; see the head of this file."""
 
     objective: Objective
-    table: dict[str, np.ndarray]  # each (evaluations,) float64
+    table: Table
     update: Callable[[Objective, jax.Array, jax.Array, State, Row, jax.Array], State]
     remembers: int  # arrays in the memory
 
@@ -53,17 +54,18 @@ class Sampler:
         """How often the network is evaluated (with guidance, each time on a doubled batch)."""
         return len(self.table["t"])
 
-    def rows(self) -> Iterator[dict[str, np.ndarray]]:
-        """The rows in order, each a dict of scalars."""
+    def rows(self) -> Iterator[Row]:
+        """The rows in order, each to be given to `step`."""
         for i in range(self.evaluations):
-            yield {name: column[i] for name, column in self.table.items()}
+            yield {"index": i} | {name: column[i] for name, column in self.table.items()}
 
     def start(self, noise: jax.Array) -> State:
         """The state before the first row."""
         return State(noise, (jnp.zeros_like(noise),) * self.remembers)
 
     def step(self, key: jax.Array, denoise: Denoise, state: State, row: Row) -> State:
-        """One evaluation of the network and the update that follows it."""
+        """One evaluation of the network and the update that follows; `key` is the same for all rows."""
+        key = jax.random.fold_in(key, row["index"])
         row = {name: jnp.asarray(value, state.x.dtype) for name, value in row.items()}
         x = state.x
         output = denoise(x, jnp.broadcast_to(row["t"], x.shape[:1]))
@@ -86,13 +88,12 @@ def sample(
     """
     method = make_sampler(objective, sampler, steps=steps)
 
-    def body(state: State, step: tuple[jax.Array, Row]) -> tuple[State, None]:
-        key, row = step
+    def body(state: State, row: Row) -> tuple[State, None]:
         return method.step(key, denoise, state, row), None
 
     rows = {name: jnp.asarray(column, noise.dtype) for name, column in method.table.items()}
-    keys = jax.random.split(key, method.evaluations)
-    return jax.lax.scan(body, method.start(noise), (keys, rows))[0].x
+    rows["index"] = jnp.arange(method.evaluations)
+    return jax.lax.scan(body, method.start(noise), rows)[0].x
 
 
 def make_sampler(objective: Objective, sampler: str, *, steps: int) -> Sampler:

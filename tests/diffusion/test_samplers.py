@@ -21,6 +21,8 @@ VP = FLOW | {"path": "vp", "prediction": "eps", "times": "uniform"}
 FIELDS = {"flow": FLOW, "vp": VP}
 PATH_OF = {sampler: path for path, names in diffusion.SAMPLERS.items() for sampler in names}
 
+KEY = jax.random.key(0)
+
 MEAN = np.array([0.8, -0.5, 0.3, 1.2])
 _ROOT = np.array([[1.0, 0, 0, 0], [0.5, 0.8, 0, 0], [-0.3, 0.4, 0.6, 0], [0.2, -0.5, 0.3, 0.9]])
 COVARIANCE = _ROOT @ _ROOT.T  # eigenvalues from 0.14 to 1.7
@@ -56,13 +58,12 @@ def exact(objective, covariance=COVARIANCE, mean=MEAN):
     return denoise
 
 
-def run(objective, sampler, steps, noise, key=None, denoise=None):
+def run(objective, sampler, steps, noise, key=KEY, denoise=None):
     """The loop an entry point runs; one compile for all numbers of steps of an (objective, sampler)."""
     method = samplers.make_sampler(objective, sampler, steps=steps)
     step = _step(objective, sampler, denoise)
     state = method.start(noise)
-    keys = jax.random.split(jax.random.key(0) if key is None else key, method.evaluations)
-    for key, row in zip(keys, method.rows()):
+    for row in method.rows():
         state = step(key, state, row)
     return state.x
 
@@ -201,7 +202,7 @@ def test_what_the_network_predicts_makes_no_difference(sampler):
 @pytest.mark.parametrize("sampler", PATH_OF)
 @pytest.mark.parametrize("steps", [1, 2, 6])
 def test_the_network_is_compiled_once_and_evaluated_as_often_as_stated(sampler, steps):
-    """`sample` equals the loop over `step`, key by key, and both end in data after `evaluations` calls."""
+    """`sample` equals the loop over `step`, and both end in data after `evaluations` calls."""
     objective = diffusion.make(**FIELDS[PATH_OF[sampler]])
     best, traces, evaluated = exact(objective), [], []
 
