@@ -5,7 +5,6 @@ Shapes: N images judged, R = 1,797 real scans. Distances are Euclidean between i
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 from scipy.spatial.distance import cdist, pdist
@@ -139,8 +138,7 @@ def split_scans() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def _fit_judge() -> tuple[SVC, float]:
     """Returns the judge and its accuracy on the held-out scans."""
     x, x_held_out, y, y_held_out = split_scans()
-    gamma: Any = 0.001 * 8**2  # 0.001 on pixels counted 0..16; the stubs know only its names
-    judge = SVC(kernel="rbf", C=10.0, gamma=gamma).fit(x, y)
+    judge = SVC(kernel="rbf", C=10.0, gamma=0.001 * 8**2).fit(x, y)  # 0.001 on pixels counted 0..16
     accuracy = float(judge.score(x_held_out, y_held_out))
     if accuracy < JUDGE_ACCURACY:
         raise RuntimeError(
