@@ -83,7 +83,9 @@ HARMLESS = (
 """Fields (or sections, ending with a dot) that a resumed run may change: the parameters keep their meaning."""
 
 
-def validate(config: ml_collections.ConfigDict, *, devices: int | None = None, check_data: bool = True) -> None:
+def validate(
+    config: ml_collections.ConfigDict, *, devices: int | None = None, check_data: bool = True
+) -> None:
     """Check every field and every combination of fields before anything is built.
 
     Args:
@@ -96,7 +98,9 @@ def validate(config: ml_collections.ConfigDict, *, devices: int | None = None, c
     """
     flat = flatten(config)
     problems = [
-        f"{field}={flat[field]!r} must be {rule}" for field, (rule, holds) in LIMITS.items() if not holds(flat[field])
+        f"{field}={flat[field]!r} must be {rule}"
+        for field, (rule, holds) in LIMITS.items()
+        if not holds(flat[field])
     ]
     problems += [
         f"{field}={flat[field]!r} is unknown; it is one of {', '.join(map(repr, allowed))}"
@@ -173,16 +177,18 @@ def from_json(text: str) -> ml_collections.ConfigDict:
     Raises:
       ValueError: the text is no config, or has a field that does not exist.
     """
-    config = common.get_config()
     try:
         fields = dict(_leaves(json.loads(text), ""))
     except (json.JSONDecodeError, AttributeError) as error:
         raise ValueError(f"this is no config: {error}") from error
+    config = common.get_config()
     for field, value in fields.items():
         try:
             config.update_from_flattened_dict({field: tuple(value) if isinstance(value, list) else value})
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{field}={value!r} is no field of this version of ptdit_jax: {error}") from error
+            raise ValueError(
+                f"{field}={value!r} is no field of this version of ptdit_jax: {error}"
+            ) from error
     return config
 
 

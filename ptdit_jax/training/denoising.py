@@ -3,6 +3,7 @@
 Shapes: B samples, C channels, F frames, H height, W width.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +13,9 @@ from flax import nnx
 from ptdit_jax.diffusion import Objective
 from ptdit_jax.models.window import Triple
 from ptdit_jax.training.step import Draw, Loss
+
+Network = Callable[[Any, jax.Array, jax.Array, jax.Array | None, jax.Array], jax.Array]
+"""(params, x (B, C, F, H, W), t (B,), label (B,) or None, key) -> (B, C_out, F, H, W)."""
 
 
 class Inputs(NamedTuple):
@@ -47,24 +51,31 @@ def make_draw(objective: Objective, *, classes: int | None, condition_dropout: f
     return draw
 
 
-def make_loss(
-    graphdef: nnx.GraphDef, objective: Objective, *, window: Triple, proxy_ratio: tuple[int, ...] = ()
-) -> Loss:
-    """(params, Inputs) -> (mean loss, metrics), for `step.make_step`.
+def make_network(graphdef: nnx.GraphDef, *, window: Triple, proxy_ratio: tuple[int, ...] = ()) -> Network:
+    """The network as a pure function, at one window.
 
     Args:
-      graphdef: of the network; its parameters come as the pure nested dict of `nnx.to_pure_dict`.
-      objective: the loss of a sample.
+      graphdef: of the network; its parameters come as the nested dict of `nnx.to_pure_dict`.
       window: (p_f, p_h, p_w) tokens.
       proxy_ratio: as the network's call takes it; () = one proxy a window.
     """
 
-    def loss(params: Any, inputs: Inputs) -> tuple[jax.Array, dict[str, jax.Array]]:
-        model = nnx.merge(graphdef, params)
+    def network(
+        params: Any, x: jax.Array, t: jax.Array, label: jax.Array | None, key: jax.Array
+    ) -> jax.Array:
+        return nnx.merge(graphdef, params)(
+            x, t, label, window=window, proxy_ratio=proxy_ratio or None, key=key
+        )
 
+    return network
+
+
+def make_loss(network: Network, objective: Objective) -> Loss:
+    """(params, Inputs) -> (mean loss, metrics), for `step.make_step`."""
+
+    def loss(params: Any, inputs: Inputs) -> tuple[jax.Array, dict[str, jax.Array]]:
         def denoise(x_t: jax.Array, t: jax.Array) -> jax.Array:
-            key = inputs.keys[0]
-            return model(x_t, t, inputs.label, window=window, proxy_ratio=proxy_ratio or None, key=key)
+            return network(params, x_t, t, inputs.label, inputs.keys[0])
 
         per_sample, metrics = objective.loss_at(denoise, inputs.x0, inputs.eps, inputs.t)
         return per_sample.mean(), metrics

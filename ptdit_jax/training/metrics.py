@@ -11,7 +11,9 @@ from typing import BinaryIO
 
 import numpy as np
 import tqdm
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 
 class CsvLog:
@@ -54,7 +56,9 @@ class CsvLog:
             self.file.write((",".join(columns) + "\n").encode())
         if columns != self.columns:
             raise ValueError(f"{self.path} has columns {self.columns}, this version writes {columns}")
-        self.file.write((",".join([str(step), *(str(np.float32(v)) for v in values.values())]) + "\n").encode())
+        self.file.write(
+            (",".join([str(step), *(str(np.float32(v)) for v in values.values())]) + "\n").encode()
+        )
         self.file.flush()
 
     def sync(self) -> None:
@@ -83,10 +87,34 @@ def _last_step(rows: bytes) -> int:
     return int(last) if last.isdigit() else 0
 
 
+class Board:
+    """TensorBoard events, written at once: `SummaryWriter` would hide a full disk in a thread and then hang."""
+
+    def __init__(self, folder: Path, *, step: int):
+        """Start a new event file; points after `step` that older files hold are hidden."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.writer = EventsWriter(str(folder / "events"), f".{os.getpid()}")
+        if step:
+            start = SessionLog(status=SessionLog.START)
+            self.writer.write_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
+
+    def add(self, step: int, values: dict[str, float]) -> None:
+        """A point of each curve."""
+        for name, value in values.items():
+            self.writer.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        self.writer.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.writer.close()
+
+
 class Progress:
     """CSV, TensorBoard and the bar of a run, all fed by `write`."""
 
-    def __init__(self, workdir: Path, *, step: int, steps: int, images_per_step: int, log_every: int, active: bool):
+    def __init__(
+        self, workdir: Path, *, step: int, steps: int, images_per_step: int, log_every: int, active: bool
+    ):
         """Start after `step`.
 
         Args:
@@ -104,9 +132,15 @@ class Progress:
         self.marked_step, self.marked_time = step, time.perf_counter()
         if active:
             self.csv = CsvLog(workdir / "metrics.csv", step=step)
-            self.board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1)
+            self.board = Board(workdir / "tensorboard", step=step)
         self.bar = tqdm.tqdm(
-            total=steps, initial=step, unit="step", desc="train", smoothing=0.1, dynamic_ncols=True, disable=not active
+            total=steps,
+            initial=step,
+            unit="step",
+            desc="train",
+            smoothing=0.1,
+            dynamic_ncols=True,
+            disable=not active,
         )
 
     def write(self, step: int, values: dict[str, np.ndarray]) -> None:
@@ -118,18 +152,12 @@ class Progress:
             now = time.perf_counter()
             speed = (step - self.marked_step) * self.images_per_step / max(now - self.marked_time, 1e-9)
             self.marked_step, self.marked_time = step, now
-            for name, value in (values | {"images_per_second": np.float32(speed)}).items():
-                self.board.add_scalar(f"train/{name}", float(value), step)
+            points = {f"train/{name}": float(value) for name, value in values.items()}
+            self.board.add(step, points | {"train/images_per_second": speed})
         rate = self.bar.format_dict["rate"]
         speed = f"{rate * self.images_per_step:.0f}" if rate else "?"
         self.bar.set_postfix_str(f"loss={float(values['loss']):.4f}, images/s={speed}", refresh=False)
         self.bar.update(1)
-
-    def add(self, step: int, values: dict[str, float], prefix: str) -> None:
-        """Figures of the whole run, on TensorBoard alone."""
-        if self.active:
-            for name, value in values.items():
-                self.board.add_scalar(f"{prefix}/{name}", value, step)
 
     def say(self, text: str) -> None:
         """A line on the screen that leaves the bar whole."""
@@ -140,7 +168,6 @@ class Progress:
         """Rows to the disk, before a checkpoint that counts on them."""
         if self.active:
             self.csv.sync()
-            self.board.flush()
 
     def close(self) -> None:
         """End the bar and close the files."""

@@ -49,7 +49,9 @@ def ema_name(decay: float) -> str:
     return f"ema_{decay}" if decay else "params"
 
 
-def create(params: Tree, direction: optax.GradientTransformation, ema_decays: tuple[float, ...]) -> TrainState:
+def create(
+    params: Tree, direction: optax.GradientTransformation, ema_decays: tuple[float, ...]
+) -> TrainState:
     """The state before the first step; the averages start as copies of the parameters."""
     return TrainState(
         step=jnp.zeros((), jnp.int32),

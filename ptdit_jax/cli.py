@@ -1,0 +1,141 @@
+"""What the entry points share: reading a config from the command line, errors as lines, the compilation cache."""
+
+import difflib
+import hashlib
+import os
+import platform
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import absl.logging
+import jax
+import ml_collections
+from absl import flags
+from ml_collections import config_flags
+
+import configs
+
+DEFAULT_CONFIG = Path(configs.__file__).parent / "c2i_digits.py"
+USER_ERROR = 2  # exit code: the command or the config is wrong
+FAILURE = 1  # exit code: the run met something it cannot mend (disk, memory, divergence)
+
+
+class RunError(RuntimeError):
+    """A run cannot go on, for a reason that its message tells whole."""
+
+
+def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, Path, bool]:
+    """Read `--config FILE`, `--config.FIELD=VALUE`, `--workdir DIR` and `--debug`.
+
+    Args:
+      argv: as `sys.argv`.
+      usage: what `--help` prints.
+
+    Returns:
+      The locked config; the run's folder, `runs/NAME` for a config file NAME.py unless it is given; whether errors
+      show where they come from.
+
+    Raises:
+      ValueError: naming the flag that is wrong.
+    """
+    if {"-h", "--help"} & set(argv):
+        print(usage)
+        raise SystemExit(0)
+    argv = list(argv)
+    if not any(re.match(r"--?config(=|$)", argument) for argument in argv[1:]):
+        argv.insert(1, f"--config={DEFAULT_CONFIG}")
+    values = flags.FlagValues()
+    try:
+        config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+        workdir = flags.DEFINE_string("workdir", None, "the run's folder", flag_values=values)
+        debug = flags.DEFINE_bool("debug", False, "show where an error comes from", flag_values=values)
+        rest = values(argv)
+        if len(rest) > 1:
+            raise ValueError(
+                f"{rest[1]!r} is no flag; flags are --config, --config.FIELD=VALUE, --workdir, --debug"
+            )
+        name = Path(config_flags.get_config_filename(values["config"])).stem
+        folder = Path(workdir.value) if workdir.value else Path("runs") / name
+        return config.value, folder, debug.value
+    except (KeyError, AttributeError) as error:
+        raise ValueError(_unknown_field(argv) or str(error)) from error
+    except (TypeError, flags.Error, OSError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _unknown_field(argv: Sequence[str]) -> str | None:
+    """A line about the first `--config.FIELD` that does not exist."""
+    from configs import common
+    from ptdit_jax.config import flatten
+
+    fields = list(flatten(common.get_config()))
+    for argument in argv:
+        match = re.match(r"--?config\.([\w.]+)", argument)
+        if match and match[1] not in fields:
+            close = difflib.get_close_matches(match[1], fields, 1, 0.6)
+            hint = f"did you mean {close[0]}?" if close else "configs/common.py lists the fields"
+            return f"--config.{match[1]}: there is no such field; {hint}"
+    return None
+
+
+def run(main: Callable[[], int], *, debug: bool = False) -> int:
+    """Call `main` and turn the errors a user can act on into lines and an exit code.
+
+    Args:
+      main: returns an exit code.
+      debug: let every error through, with its stack trace.
+
+    Returns:
+      `main`'s code, `USER_ERROR` after a ValueError, `FAILURE` after an OSError, a RunError or no memory.
+    """
+    if debug:
+        return main()
+    absl.logging.set_verbosity(absl.logging.FATAL)  # libraries log what they also raise
+    try:
+        return main()
+    except ValueError as error:
+        _complain(str(error))
+        return USER_ERROR
+    except (OSError, RunError) as error:
+        _complain(str(error))
+        return FAILURE
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        _complain(
+            f"out of memory: {str(error).splitlines()[0]}\nsmaller data.batch, larger optimizer.accumulate, or "
+            "model.remat='block' need less"
+        )
+        return FAILURE
+
+
+def _complain(text: str) -> None:
+    for line in text.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+
+
+def enable_compilation_cache() -> Path:
+    """Keep compiled programs between runs, in `$JAX_COMPILATION_CACHE_DIR` or the user's cache folder.
+
+    Processes may share it.  Programs for a CPU are kept by the features of that CPU: JAX's key does not tell
+    machines apart that share a home.
+
+    Returns:
+      The folder.
+    """
+    given = jax.config.jax_compilation_cache_dir
+    if given:
+        return Path(given)
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptdit_jax" / "xla"
+    folder = root / _machine() if jax.default_backend() == "cpu" else root / jax.default_backend()
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    return folder
+
+
+def _machine() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return f"cpu-{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"

@@ -1,0 +1,137 @@
+"""Samples from a trained network, the same for a seed and a label whatever they are made together with.
+
+Shapes: N samples, C channels, F frames, H height, W width.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import tqdm
+from jax.sharding import Mesh
+
+from ptdit_jax.diffusion import Objective
+from ptdit_jax.diffusion.guidance import classifier_free
+from ptdit_jax.diffusion.samplers import State, make_sampler
+from ptdit_jax.parallel.rules import batch_sharding, replicated
+from ptdit_jax.training.denoising import Network
+
+
+def labels_in_turn(count: int, classes: int, only: int | None = None) -> np.ndarray:
+    """The labels (count,) int32 of a picture: 0, 1, ... classes - 1, 0, 1, ..., or `only` one of them.
+
+    Raises:
+      ValueError: if `only` is no class.
+    """
+    if only is None:
+        return np.arange(count, dtype=np.int32) % classes
+    if not 0 <= only < classes:
+        raise ValueError(f"--label={only} must be in [0, {classes}), the classes of the model")
+    return np.full(count, only, np.int32)
+
+
+def sample_keys(seed: int, labels: np.ndarray) -> jax.Array:
+    """A random key for each sample (N,): a function of the seed, its label, and how many of that label came before."""
+    seen: dict[int, int] = {}
+    turns = np.zeros(len(labels), np.uint32)
+    for i, label in enumerate(labels.tolist()):
+        turns[i] = seen.get(label, 0)
+        seen[label] = turns[i] + 1
+    root = jax.random.key(seed)
+    fold = lambda label, turn: jax.random.fold_in(jax.random.fold_in(root, label), turn)  # noqa: E731
+    return jax.vmap(fold)(labels.astype(np.uint32), turns)
+
+
+def generate(
+    network: Network,
+    params: Any,
+    objective: Objective,
+    labels: np.ndarray,
+    *,
+    shape: tuple[int, int, int, int],
+    classes: int | None,
+    sampling: ml_collections.ConfigDict,
+    seed: int,
+    mesh: Mesh,
+    description: str | None = "sample",
+) -> np.ndarray:
+    """Make one sample for each label.
+
+    Args:
+      network: from `denoising.make_network`.
+      params: its parameters.
+      objective: what it was trained for.
+      labels: (N,) int32; without classes they only number the noise.
+      shape: (C, F, H, W) of a sample.
+      classes: number of classes, whose value is the null label; None for an unconditional network.
+      sampling: the `sampling` section of a config: sampler, steps, guidance, guidance_interval, batch.
+      seed: of the noise; equal seeds and labels give equal samples (up to rounding, with another batch).
+      mesh: devices, which share each batch.
+      description: of the progress bar; None for no bar.
+
+    Returns:
+      (N, C, F, H, W) float32.
+
+    Raises:
+      ValueError: for a sampler or a guidance that the network does not allow.
+    """
+    if sampling.guidance != 1 and classes is None:
+        raise ValueError(f"guidance {sampling.guidance} must be 1: the model is unconditional")
+    method = make_sampler(objective, sampling.sampler, steps=sampling.steps)
+    devices = mesh.devices.size
+    batch = math.ceil(min(sampling.batch, len(labels)) / devices) * devices
+    place = batch_sharding(mesh)
+
+    # Every sample is a batch of one under vmap, so that a sampler's noise comes from the sample's own key.
+    def denoiser(params: Any, label: jax.Array, key: jax.Array) -> Callable:
+        def denoise(x: jax.Array, t: jax.Array, label: jax.Array | None) -> jax.Array:
+            return network(params, x, t, label, key)
+
+        if classes is None:
+            return lambda x, t: denoise(x, t, None)
+        null = jnp.full((1,), classes, jnp.int32)
+        interval = tuple(sampling.guidance_interval)
+        return classifier_free(denoise, label[None], null, sampling.guidance, interval)
+
+    def start(keys: jax.Array) -> State:
+        return jax.vmap(lambda key: method.start(jax.random.normal(key, shape)))(keys)
+
+    def step(
+        params: Any, keys: jax.Array, labels: jax.Array, state: State, number: jax.Array, row: Any
+    ) -> State:
+        def one(key: jax.Array, label: jax.Array, state: State) -> State:
+            noise_key, network_key = jax.random.split(jax.random.fold_in(key, number))
+            state = jax.tree.map(lambda leaf: leaf[None], state)
+            state = method.step(noise_key, denoiser(params, label, network_key), state, row)
+            return jax.tree.map(lambda leaf: leaf[0], state)
+
+        return jax.vmap(one)(keys, labels, state)
+
+    start = jax.jit(start, out_shardings=place)
+    step = jax.jit(step, out_shardings=place, donate_argnums=3)
+    gather = jax.jit(lambda x: x, out_shardings=replicated(mesh))
+
+    samples = []
+    starts = range(0, len(labels), batch)
+    total = len(starts) * method.evaluations
+    silent = description is None or jax.process_index() != 0
+    with tqdm.tqdm(total=total, desc=description, unit="eval", dynamic_ncols=True, disable=silent) as bar:
+        all_keys = sample_keys(seed, labels)
+        for first in starts:
+            chosen = np.arange(first, first + batch).clip(
+                max=len(labels) - 1
+            )  # the last batch repeats its end
+            keys = jax.device_put(all_keys[chosen], place)
+            batch_labels = jax.device_put(labels[chosen], place)
+            state = start(keys)
+            for number, row in enumerate(method.rows()):
+                row = {name: np.float32(value) for name, value in row.items()}
+                state = step(params, keys, batch_labels, state, np.uint32(number), row)
+                jax.block_until_ready(state)  # so that the bar tells the truth
+                bar.update(1)
+            samples.append(np.asarray(gather(state.x))[: len(labels) - first])
+    return np.concatenate(samples)

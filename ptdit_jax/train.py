@@ -1,0 +1,275 @@
+"""Train a model: `python -m ptdit_jax.train [--config FILE] [--config.FIELD=VALUE ...] [--workdir DIR] [--debug]`.
+
+FILE is a file like those in configs/ (default: configs/c2i_digits.py), FIELD a field of configs/common.py.  DIR,
+`runs/NAME` for a config NAME.py, gets everything:
+
+    config.json  checkpoints/  metrics.csv  tensorboard/  loss.png  samples.png (.gif of videos)  evaluation.json
+
+The same command again continues where the run was, from its last checkpoint and with the same results as if it had
+never ended; a run that is done only makes those pictures and figures that are missing.
+
+Exit code: 0 done; 1 the run cannot go on (disk, memory, divergence); 2 the command or the config is wrong; 143 and 130
+after SIGTERM and Ctrl-C, which save a checkpoint first (a second one ends at once).
+"""
+
+import collections
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+from flax import nnx
+
+from data_pipelines import make_loader
+from ptdit_jax import cli, models, plots, sampling
+from ptdit_jax import config as rules
+from ptdit_jax.evaluation import EVALUATIONS
+from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.parallel.rules import batch_sharding, param_shardings, replicated, state_shardings
+from ptdit_jax.training import checkpoint, denoising, metrics, optimizer, signals, state, step
+
+
+def main(config: ml_collections.ConfigDict, workdir: Path) -> int:
+    """Train, then sample and evaluate; returns the exit code."""
+    began = time.perf_counter()
+    is_host = jax.process_index() == 0
+
+    # --- config
+    rules.validate(config, devices=jax.device_count())
+    cache = cli.enable_compilation_cache()
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
+    if checkpoints.last is not None:
+        saved = rules.from_json(json.dumps(checkpoint.load_config(checkpoint.find(workdir))))
+        if conflicts := rules.conflicts(saved, config):
+            lines = [
+                f"{workdir} cannot be continued with another config; use another --workdir, or go back to:"
+            ]
+            raise ValueError("\n  ".join(lines + conflicts))
+    if is_host:
+        write(workdir / "config.json", rules.to_json(config))
+        print(f"run folder: {workdir}/  (compiled programs: {cache})")
+
+    # --- mesh
+    mesh = make_mesh(config.mesh)
+    place, whole = batch_sharding(mesh), replicated(mesh)
+
+    # --- data
+    classes = config.model.classes if config.model.condition == "class" else None
+    processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    loader = make_loader(config.data, seed=config.seed, classes=classes, **processes)
+    fields = ["x"] if classes is None else ["x", "label"]
+
+    # --- model
+    window, layout = rules.layout(config)
+    objective = rules.make_objective(config)
+
+    def create_model(key: jax.Array) -> nnx.Module:
+        learn_variance = config.diffusion.learn_variance
+        return models.create(
+            config.model, window=window, rngs=nnx.Rngs(params=key), learn_variance=learn_variance
+        )
+
+    graphdef, abstract_params = nnx.split(nnx.eval_shape(lambda: create_model(jax.random.key(0))), nnx.Param)
+    network = denoising.make_network(graphdef, window=window, proxy_ratio=config.compression.proxy)
+
+    # --- state
+    direction = optimizer.make_direction(config.optimizer)
+    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+
+    def init(key: jax.Array) -> state.TrainState:
+        params = nnx.to_pure_dict(nnx.split(create_model(key), nnx.Param)[1])
+        return state.create(params, direction, config.train.ema_decays)
+
+    abstract = jax.eval_shape(init, init_key)
+    shardings = state_shardings(abstract, param_shardings(abstract_params, mesh), direction, mesh)
+    abstract = jax.tree.map(
+        lambda leaf, where: abstract_array(leaf.shape, leaf.dtype, where), abstract, shardings
+    )
+    done = 0
+    if checkpoints.last is None:
+        train_state = jax.jit(init, out_shardings=shardings)(init_key)
+    else:
+        train_state, progress = checkpoints.restore(abstract)
+        loader.set_state(progress.data)
+        run_key = jax.random.wrap_key_data(np.array(progress.key, np.uint32))
+        done = progress.step
+    if is_host:
+        count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
+        where = "from the start" if done == 0 else f"from {checkpoints.last_path}"
+        size = f"{count / 1e6:.2f} M parameters, {np.prod(layout.grid)} tokens, window {window}"
+        print(f"{config.model.family}: {size}, {mesh.devices.size} device(s), {where}")
+
+    # --- step
+    steps = config.train.steps
+    if done < steps:
+        for name in ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json"):
+            (workdir / name).unlink(missing_ok=True)  # of a shorter run
+        train_step = step.make_step(
+            denoising.make_draw(objective, classes=classes, condition_dropout=config.train.condition_dropout),
+            denoising.make_loss(network, objective),
+            direction,
+            optimizer.make_schedule(config.optimizer, steps),
+            ema_decays=config.train.ema_decays,
+            accumulate=config.optimizer.accumulate,
+            explode_factor=config.train.explode_factor,
+            constrain=lambda inputs: jax.lax.with_sharding_constraint(
+                inputs, batch_sharding(mesh, leading=1)
+            ),
+        )
+        data = config.data
+        x_shape = (data.batch, config.model.channels, data.frames, data.height, data.width)
+        abstract_batch = {"x": abstract_array(x_shape, np.float32, place)}
+        if classes is not None:
+            abstract_batch["label"] = abstract_array((data.batch,), np.int32, place)
+        if is_host:
+            print("compiling the training step ...", end=" ", flush=True)
+        before = time.perf_counter()
+        jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, whole))
+        compiled = jitted.lower(abstract, abstract_batch, run_key).compile()
+        if is_host:
+            print(f"{time.perf_counter() - before:.1f} s", flush=True)
+
+        # --- loop
+        log = metrics.Progress(
+            workdir,
+            step=done,
+            steps=steps,
+            images_per_step=data.batch,
+            log_every=config.train.log_every,
+            active=is_host,
+        )
+        pending = collections.deque()  # steps whose metrics are still on their way
+
+        def settle(left: int) -> None:
+            """Record finished steps until `left` are pending; the device works on those meanwhile."""
+            while len(pending) > left:
+                number, records, values = pending.popleft()
+                values = jax.device_get(values)
+                log.write(number, values)
+                if values["skipped"]:
+                    bad_step(config, log, checkpoints, number, records, values)
+
+        def save(number: int) -> None:
+            settle(0)
+            log.sync()
+            progress = checkpoint.Progress(number, checkpoint.key_data(run_key), loader.get_state())
+            checkpoints.save(train_state, progress, json.loads(rules.to_json(config)))
+
+        with signals.StopRequest() as stop:
+            try:
+                for number in range(done + 1, steps + 1):
+                    batch = next(loader)
+                    on_device = {
+                        name: jax.make_array_from_process_local_data(place, batch[name]) for name in fields
+                    }
+                    train_state, values = compiled(train_state, on_device, run_key)
+                    pending.append((number, batch["index"], values))
+                    settle(0 if number == done + 1 else 1)
+                    if number == done + 1:
+                        log.say(f"first step after {time.perf_counter() - began:.1f} s")
+                    if number % config.checkpoint.every == 0 or number == steps or stop.signal:
+                        save(number)
+                    checkpoints.check()
+                    if stop.signal:
+                        break
+                checkpoints.wait()
+            finally:
+                log.close()
+        if stop.signal:
+            print(
+                f"{stop.signal.name}: stopped after step {number}, saved in {checkpoints.last_path}; run again to go on"
+            )
+            return stop.exit_code
+        print(f"trained {steps} steps, saved in {checkpoints.last_path}")
+    else:
+        print(f"training is done: {done} steps in {checkpoints.last_path}")
+    checkpoints.close()
+
+    # --- finish
+    averaged = train_state.emas.get(state.ema_name(config.sampling.ema), train_state.params)
+    finish(config, workdir, network, averaged, objective, classes, mesh)
+    return 0
+
+
+def finish(config, workdir: Path, network, params, objective, classes: int | None, mesh) -> None:
+    """Draw the loss, make samples, judge them; what is there already stays."""
+    data, model, is_host = config.data, config.model, jax.process_index() == 0
+    if is_host and not (workdir / "loss.png").exists():
+        plots.loss_curve(workdir / "metrics.csv", workdir / "loss.png")
+    judge = EVALUATIONS[config.evaluation.name]
+    visible = data.pixels_per_latent == 1 and model.channels in (1, 3)
+    picture, verdict = workdir / ("samples.png" if visible else "samples.npz"), workdir / "evaluation.json"
+    wanted = 0 if picture.exists() else config.sampling.count
+    if judge is not None and not verdict.exists():
+        wanted = max(wanted, config.evaluation.count)
+    if wanted:
+        labels = sampling.labels_in_turn(wanted, classes or 1)
+        images = sampling.generate(
+            network,
+            params,
+            objective,
+            labels,
+            shape=(model.channels, data.frames, data.height, data.width),
+            classes=classes,
+            sampling=config.sampling,
+            seed=config.seed,
+            mesh=mesh,
+        )
+        if is_host and not picture.exists():
+            some = images[: config.sampling.count]
+            captions = None if classes is None else labels[: config.sampling.count]
+            if not visible:
+                np.savez(picture, x=some, label=labels[: config.sampling.count])
+            else:
+                plots.sample_grid(some, captions, picture)
+                if data.frames > 1:
+                    plots.animation(some, captions, picture.with_suffix(".gif"))
+        if is_host and judge is not None and not verdict.exists():
+            report = judge(images[: config.evaluation.count], labels[: config.evaluation.count])
+            write(verdict, json.dumps(report.metrics() | {"text": str(report)}, indent=2) + "\n")
+    if is_host:
+        if verdict.exists():
+            print(json.loads(verdict.read_text())["text"])
+        names = ("loss.png", picture.name, "samples.gif", "evaluation.json", "metrics.csv")
+        print("see " + ", ".join(str(workdir / name) for name in names if (workdir / name).exists()))
+
+
+def bad_step(config, log, checkpoints, number: int, records: np.ndarray, values: dict) -> None:
+    """Say what is wrong with a step whose update was skipped, and end the run unless it is configured to go on."""
+    some = ", ".join(str(record) for record in records[:8]) + (", ..." if len(records) > 8 else "")
+    what = (
+        f"step {number}: loss {values['loss']:g}, gradient norm {values['grad_norm']:g}; its update was left out.  "
+        f"Batch {number - 1} of data.name={config.data.name!r}, seed {config.seed}: {len(records)} records {some}."
+    )
+    if config.train.on_nonfinite == "stop":
+        raise cli.RunError(
+            f"{what}  Last good checkpoint: {checkpoints.last_path}; --config.train.on_nonfinite=skip goes on "
+            "without such steps"
+        )
+    log.say(what)
+
+
+def abstract_array(shape: tuple[int, ...], dtype, sharding) -> jax.ShapeDtypeStruct:
+    """Shape, dtype and place of an array."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file at once, so that it is never half written."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+if __name__ == "__main__":
+
+    def start() -> int:
+        """Read the command line and train."""
+        config, workdir, debug = cli.parse(sys.argv, __doc__ or "")
+        return cli.run(lambda: main(config, workdir), debug=debug)
+
+    sys.exit(cli.run(start))

@@ -1,0 +1,224 @@
+"""Checkpoints of a run: written in the background, complete or absent, and enough to continue bit for bit.
+
+A checkpoint is a folder `checkpoints/STEP` with one item for each use, so that a sampler reads only what it needs:
+
+    params, ema_DECAY ...   nested dicts of float32 arrays
+    train                   optimizer state, step and explosion guard
+    progress                JSON: step, the key all randomness derives from, state of the data iterator
+    config                  JSON: the config of the run
+
+Orbax writes into a temporary folder and renames it, so a folder with a number for a name is whole; what a killed
+process left behind is removed at the next start.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import LatestN
+
+from ptdit_jax.training.state import TrainState, Tree
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written or read; the message names the folder, the reason and the last good one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """The part of a checkpoint that is not arrays.
+
+    Attributes:
+      step: steps done.
+      key: data of the run's random key, a tuple of uint32 values.
+      data: state of the data iterator after `step` batches; the same on every process.
+    """
+
+    step: int
+    key: tuple[int, ...]
+    data: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints of a run's folder."""
+
+    def __init__(self, folder: Path, *, keep: int):
+        """Open or create `folder`, and remove what an interrupted save left.
+
+        Args:
+          folder: `checkpoints` of the run's folder.
+          keep: newest checkpoints kept; 0 = all.
+
+        Raises:
+          CheckpointError: the folder cannot be created or read.
+        """
+        self.folder = folder.absolute()
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=LatestN(keep or None),
+            cleanup_tmp_directories=True,
+        )
+        self._saving: int | None = None
+        self._good: int | None = None
+        self._manager = self._guarded("opened", lambda: ocp.CheckpointManager(self.folder, options=options))
+        self._good = self._manager.latest_step()
+
+    @property
+    def last(self) -> int | None:
+        """The step of the last checkpoint that is known to be complete."""
+        return self._good
+
+    @property
+    def last_path(self) -> str:
+        """Where that is, for messages."""
+        return "none" if self._good is None else str(self.folder / str(self._good))
+
+    def save(self, state: TrainState, progress: Progress, config: dict[str, Any]) -> None:
+        """Start to write a checkpoint; returns when the arrays are safe from donation, the rest is in the background.
+
+        Args:
+          state: after `progress.step` steps.
+          progress: see there.
+          config: the run's, as what JSON can hold.
+
+        Raises:
+          CheckpointError: this save could not start, or the one before failed.
+        """
+        self.wait()
+        trees = {"params": state.params, **state.emas, "train": _rest(state)}
+        items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        items["progress"] = ocp.args.JsonSave(dataclasses.asdict(progress))
+        items["config"] = ocp.args.JsonSave(config)
+        self._saving = progress.step
+        args = ocp.args.Composite(**items)
+        self._guarded("written", lambda: self._manager.save(progress.step, args=args, force=True))
+
+    def check(self) -> None:
+        """Raise now if a save in the background has failed; cheap enough for every step.
+
+        Raises:
+          CheckpointError: it has.
+        """
+        if self._saving is not None and not self._manager.is_saving_in_progress():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until the save in the background is complete.
+
+        Raises:
+          CheckpointError: it failed.
+        """
+        if self._saving is not None:
+            self._guarded("written", self._manager.wait_until_finished)
+            self._good, self._saving = self._saving, None
+
+    def restore(self, abstract: TrainState) -> tuple[TrainState, Progress]:
+        """The last checkpoint.
+
+        Args:
+          abstract: shapes, dtypes and shardings of the state.
+
+        Raises:
+          CheckpointError: it cannot be read, or belongs to another network or optimizer.
+        """
+        assert self._good is not None
+        trees = {"params": abstract.params, **abstract.emas, "train": _rest(abstract)}
+        items = {name: ocp.args.StandardRestore(tree) for name, tree in trees.items()}
+        args = ocp.args.Composite(progress=ocp.args.JsonRestore(), **items)
+        step = self._good
+        restored = self._guarded("read", lambda: self._manager.restore(step, args=args))
+        progress = restored["progress"]
+        state = TrainState(
+            **restored["train"],
+            params=restored["params"],
+            emas={name: restored[name] for name in abstract.emas},
+        )
+        return state, Progress(progress["step"], tuple(progress["key"]), progress["data"])
+
+    def close(self) -> None:
+        """Wait for the last save and end the background threads.
+
+        Raises:
+          CheckpointError: the last save failed.
+        """
+        self.wait()
+        self._manager.close()
+
+    def _guarded(self, verb: str, call: Callable[[], Any]) -> Any:
+        """Run an Orbax call; the storage layer reports a full disk as ValueError too."""
+        try:
+            return call()
+        except (OSError, ValueError, RuntimeError) as error:
+            self._saving = None
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise CheckpointError(
+                f"a checkpoint could not be {verb} in {self.folder}: {reason} (last good checkpoint: {self.last_path})"
+            ) from error
+
+
+def find(path: Path) -> Path:
+    """The folder of one checkpoint, from a run's folder (its newest), `checkpoints` in it, or one step.
+
+    Raises:
+      ValueError: there is none.
+    """
+    path = path.absolute()
+    for folder in (path, path / "checkpoints"):
+        if folder.is_dir():
+            if (folder / "_CHECKPOINT_METADATA").is_file() and folder.name.isdigit():
+                return folder
+            steps = [int(f.name) for f in folder.iterdir() if f.is_dir() and f.name.isdigit()]
+            if steps:
+                return folder / str(max(steps))
+    raise ValueError(
+        f"--checkpoint={path} holds no checkpoint; it must be the folder of a run (with checkpoints/ in it) or of one "
+        "step"
+    )
+
+
+def load_config(checkpoint: Path) -> dict[str, Any]:
+    """The config of a checkpoint's run, as it was given to `Checkpoints.save`.
+
+    Args:
+      checkpoint: the folder of one step, see `find`.
+
+    Raises:
+      CheckpointError: it cannot be read.
+    """
+    return _read(checkpoint, config=ocp.args.JsonRestore())["config"]
+
+
+def load_params(checkpoint: Path, name: str, abstract: Tree) -> Tree:
+    """One set of parameters of a checkpoint.
+
+    Args:
+      checkpoint: the folder of one step, see `find`.
+      name: "params" or `state.ema_name(decay)`.
+      abstract: shapes, dtypes and shardings.
+
+    Raises:
+      CheckpointError: it cannot be read, or the checkpoint has no such parameters.
+    """
+    return _read(checkpoint, **{name: ocp.args.StandardRestore(abstract)})[name]
+
+
+def _read(checkpoint: Path, **items: Any) -> Any:
+    try:
+        with ocp.CheckpointManager(
+            checkpoint.parent, options=ocp.CheckpointManagerOptions(read_only=True)
+        ) as manager:
+            return manager.restore(int(checkpoint.name), args=ocp.args.Composite(**items))
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {reason}") from error
+
+
+def _rest(state: TrainState) -> dict[str, Any]:
+    return {"step": state.step, "opt_state": state.opt_state, "guard": state.guard}
+
+
+def key_data(key: jax.Array) -> tuple[int, ...]:
+    """A random key as numbers for `Progress`."""
+    return tuple(int(word) for word in jax.random.key_data(key))
