@@ -1,4 +1,4 @@
-"""What the entry points share: reading a config from the command line, errors as lines, the compilation cache."""
+"""What entry points share: a config from the command line, errors as lines, the compilation cache."""
 
 import difflib
 import hashlib
@@ -34,8 +34,8 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
       usage: what `--help` prints.
 
     Returns:
-      The locked config; the run's folder, `runs/NAME` for a config file NAME.py unless it is given; whether errors
-      show where they come from.
+      The locked config; the run's folder, `runs/NAME` for a config file NAME.py unless it is given; whether
+      errors show where they come from.
 
     Raises:
       ValueError: naming the flag that is wrong.
@@ -105,8 +105,8 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         _complain(
-            f"out of memory: {str(error).splitlines()[0]}\nsmaller data.batch, larger optimizer.accumulate, or "
-            "model.remat='block' need less"
+            f"out of memory: {str(error).splitlines()[0]}\nsmaller data.batch, larger optimizer.accumulate, "
+            "or model.remat='block' need less"
         )
         return FAILURE
 
@@ -125,7 +125,7 @@ def enable_compilation_cache() -> Path:
     Returns:
       The folder.
     """
-    given = jax.config.jax_compilation_cache_dir
+    given = jax.config.values["jax_compilation_cache_dir"]
     if given:
         return Path(given)
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptdit_jax" / "xla"

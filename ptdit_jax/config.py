@@ -1,15 +1,13 @@
 """The rules of a config: what its fields may be together, how it is stored, and what may change on a resume.
 
-Field by field the meanings are in `configs/common.py`.  A check that belongs to a part of the project is made by that
-part (`models.architecture`, `diffusion.make`, `data_pipelines.open_source`, ...) and only called from here.
+Field by field the meanings are in `configs/common.py`.  A check that belongs to a part of the project is made
+by that part (`models.architecture`, `diffusion.make`, `data_pipelines.open_source`, ...) and called from here.
 """
 
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-
-import ml_collections
 
 from configs import common
 from data_pipelines import open_source
@@ -21,6 +19,9 @@ from ptdit_jax.models.compression import window_for
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.window import Triple, Windowing, windowing
 from ptdit_jax.training.optimizer import SCHEDULES
+
+Config = Any
+"""An `Config`, whose type stubs give every field every type at once."""
 
 CHOICES = {
     "optimizer.schedule": tuple(SCHEDULES),
@@ -80,12 +81,10 @@ HARMLESS = (
     "model.remat",
     "model.unroll",
 )
-"""Fields (or sections, ending with a dot) that a resumed run may change: the parameters keep their meaning."""
+"""Fields, and sections ending with a dot, that a resumed run may change: parameters keep their meaning."""
 
 
-def validate(
-    config: ml_collections.ConfigDict, *, devices: int | None = None, check_data: bool = True
-) -> None:
+def validate(config: Config, *, devices: int | None = None, check_data: bool = True) -> None:
     """Check every field and every combination of fields before anything is built.
 
     Args:
@@ -94,7 +93,7 @@ def validate(
       check_data: also open the data source and compare its channels, size and classes with the config.
 
     Raises:
-      ValueError: one line a problem, all of them at once, each with the field, its value and what would be right.
+      ValueError: one line a problem, all at once, each with the field, its value and what would be right.
     """
     flat = flatten(config)
     problems = [
@@ -117,14 +116,14 @@ def validate(
         raise ValueError("\n".join(dict.fromkeys(problems)))
 
 
-def layout(
-    config: ml_collections.ConfigDict, *, frames: int = 0, height: int = 0, width: int = 0
-) -> tuple[Triple, Windowing]:
+def layout(config: Config, *, frames: int = 0, height: int = 0, width: int = 0) -> tuple[Triple, Windowing]:
     """The window and the token layout of samples of `config.data`, or of another size.
 
     Args:
       config: the whole config.
-      frames, height, width: latent size; 0 = that of `config.data`.
+      frames: latent frames; 0 = those of `config.data`, here and below.
+      height: latent rows.
+      width: latent columns.
 
     Returns:
       The window (p_f, p_h, p_w) to call the model with, and its layout of the token grid.
@@ -145,7 +144,7 @@ def layout(
     return tokens.window, tokens
 
 
-def make_objective(config: ml_collections.ConfigDict, *, frames: int = 0, height: int = 0, width: int = 0):
+def make_objective(config: Config, *, frames: int = 0, height: int = 0, width: int = 0):
     """The diffusion objective of a config for samples of `config.data`, or of another latent size.
 
     Raises:
@@ -161,18 +160,18 @@ def make_objective(config: ml_collections.ConfigDict, *, frames: int = 0, height
     )
 
 
-def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def flatten(config: Config) -> dict[str, Any]:
     """`{"model.depth": 6, ...}`, in the order of the file."""
     return dict(_leaves(config.to_dict(), ""))
 
 
-def to_json(config: ml_collections.ConfigDict) -> str:
+def to_json(config: Config) -> str:
     """The config as indented JSON; tuples become arrays."""
     return json.dumps(config.to_dict(), indent=2) + "\n"
 
 
-def from_json(text: str) -> ml_collections.ConfigDict:
-    """The locked config that `to_json` wrote; arrays become tuples, fields added since then have their defaults.
+def from_json(text: str) -> Config:
+    """The locked config that `to_json` wrote; arrays become tuples, fields added since have their defaults.
 
     Raises:
       ValueError: the text is no config, or has a field that does not exist.
@@ -192,15 +191,15 @@ def from_json(text: str) -> ml_collections.ConfigDict:
     return config
 
 
-def conflicts(saved: ml_collections.ConfigDict, config: ml_collections.ConfigDict) -> list[str]:
+def conflicts(saved: Config, config: Config) -> list[str]:
     """Why a run with `saved` cannot be continued with `config`: one line a field, none when it can."""
     old, new = flatten(saved), flatten(config)
     changed = [field for field in new if old[field] != new[field]]
     lines = [f"{f}={new[f]!r}, was {old[f]!r}" for f in changed if not f.startswith(HARMLESS)]
     if "train.steps" in changed and config.optimizer.schedule != "constant":
         lines.append(
-            f"train.steps={config.train.steps}, was {saved.train.steps}: the {config.optimizer.schedule!r} schedule "
-            "of the learning rate depends on it"
+            f"train.steps={config.train.steps}, was {saved.train.steps}: the {config.optimizer.schedule!r} "
+            "schedule of the learning rate depends on it"
         )
     return lines
 
@@ -222,7 +221,7 @@ def _attempt(*calls: Callable[[], Any]) -> Iterator[str]:
             yield str(error)
 
 
-def _network(config: ml_collections.ConfigDict) -> Iterable[str]:
+def _network(config: Config) -> Iterable[str]:
     model, compression = config.model, config.compression
     rows = [f"compression.{name}" for name in compression if name.startswith("px")]
     for field in [*rows, *(f"compression.{name}" for name in ("fixed", "proxy") if compression[name])]:
@@ -253,11 +252,11 @@ def _network(config: ml_collections.ConfigDict) -> Iterable[str]:
         yield f"mesh.fsdp={config.mesh.fsdp} must divide the width {arch.width} of the network"
 
 
-def _objective(config: ml_collections.ConfigDict) -> Iterable[str]:
+def _objective(config: Config) -> Iterable[str]:
     yield from _attempt(lambda: make_objective(config))
 
 
-def _optimizer(config: ml_collections.ConfigDict) -> Iterable[str]:
+def _optimizer(config: Config) -> Iterable[str]:
     optimizer, train = config.optimizer, config.train
     if config.data.batch % optimizer.accumulate:
         yield f"optimizer.accumulate={optimizer.accumulate} must divide data.batch={config.data.batch}"
@@ -268,15 +267,15 @@ def _optimizer(config: ml_collections.ConfigDict) -> Iterable[str]:
         yield f"train.ema_decays={decays} must be different numbers in (0, 1), or () for no average"
 
 
-def _sampling(config: ml_collections.ConfigDict) -> Iterable[str]:
+def _sampling(config: Config) -> Iterable[str]:
     sampling = config.sampling
     if not list(_attempt(lambda: make_objective(config))):
         objective = make_objective(config)
         yield from _attempt(lambda: make_sampler(objective, sampling.sampler, steps=sampling.steps))
     if sampling.ema not in (0, *config.train.ema_decays):
         yield (
-            f"sampling.ema={sampling.ema} must be one of train.ema_decays={config.train.ema_decays}, or 0 for the "
-            "raw parameters"
+            f"sampling.ema={sampling.ema} must be one of train.ema_decays={config.train.ema_decays}, or 0 "
+            "for the raw parameters"
         )
     interval = sampling.guidance_interval
     if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
@@ -285,25 +284,25 @@ def _sampling(config: ml_collections.ConfigDict) -> Iterable[str]:
         yield f"sampling.guidance={sampling.guidance} must be 1 with model.condition='none'"
     elif sampling.guidance != 1 and config.train.condition_dropout == 0:
         yield (
-            f"sampling.guidance={sampling.guidance} must be 1 with train.condition_dropout=0: the null condition "
-            "would never be trained"
+            f"sampling.guidance={sampling.guidance} must be 1 with train.condition_dropout=0: the null "
+            "condition would never be trained"
         )
 
 
-def _evaluation(config: ml_collections.ConfigDict) -> Iterable[str]:
+def _evaluation(config: Config) -> Iterable[str]:
     if config.evaluation.name == "none":
         return
     data, model = config.data, config.model
     if data.name != config.evaluation.name or model.condition != "class":
         yield (
-            f"evaluation.name={config.evaluation.name!r} judges a class-conditional model of data.name="
-            f"{config.evaluation.name!r}, not data.name={data.name!r} with model.condition={model.condition!r}"
+            f"evaluation.name={config.evaluation.name!r} judges data.name={config.evaluation.name!r} with "
+            f"model.condition='class', not data.name={data.name!r} with model.condition={model.condition!r}"
         )
     elif config.evaluation.count < 2 * model.classes:
         yield f"evaluation.count={config.evaluation.count} must be at least {2 * model.classes}, two a class"
 
 
-def _mesh(config: ml_collections.ConfigDict, devices: int | None) -> Iterable[str]:
+def _mesh(config: Config, devices: int | None) -> Iterable[str]:
     axes = config.mesh.to_dict()
     text = ", ".join(f"mesh.{name}={size}" for name, size in axes.items())
     open_axes = [name for name, size in axes.items() if size == -1]
@@ -319,12 +318,12 @@ def _mesh(config: ml_collections.ConfigDict, devices: int | None) -> Iterable[st
     micro = config.data.batch / config.optimizer.accumulate
     if micro % devices:
         yield (
-            f"data.batch={config.data.batch} / optimizer.accumulate={config.optimizer.accumulate} must be a multiple "
-            f"of the number of devices, {devices}"
+            f"data.batch={config.data.batch} / optimizer.accumulate={config.optimizer.accumulate} must be a "
+            f"multiple of the number of devices, {devices}"
         )
 
 
-def _data(config: ml_collections.ConfigDict) -> Iterable[str]:
+def _data(config: Config) -> Iterable[str]:
     problems = list(_attempt(lambda: open_source(config.data)))
     if problems:
         yield from problems
@@ -336,6 +335,9 @@ def _data(config: ml_collections.ConfigDict) -> Iterable[str]:
     if model.condition == "class" and source.classes is None:
         yield f"model.condition='class' needs labels; the records of data.name={data.name!r} have none"
     elif model.condition == "class" and source.classes is not None and source.classes > model.classes:
-        yield f"model.classes={model.classes} must be at least {source.classes}, the classes of data.name={data.name!r}"
+        yield (
+            f"model.classes={model.classes} must be at least {source.classes}, the classes of "
+            f"data.name={data.name!r}"
+        )
     elif model.condition == "text":
         yield f"model.condition='text' needs text states; the records of data.name={data.name!r} have none"

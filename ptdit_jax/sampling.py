@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
@@ -35,7 +34,7 @@ def labels_in_turn(count: int, classes: int, only: int | None = None) -> np.ndar
 
 
 def sample_keys(seed: int, labels: np.ndarray) -> jax.Array:
-    """A random key for each sample (N,): a function of the seed, its label, and how many of that label came before."""
+    """A random key for each sample (N,): a function of the seed, its label and its turn among that label."""
     seen: dict[int, int] = {}
     turns = np.zeros(len(labels), np.uint32)
     for i, label in enumerate(labels.tolist()):
@@ -54,7 +53,7 @@ def generate(
     *,
     shape: tuple[int, int, int, int],
     classes: int | None,
-    sampling: ml_collections.ConfigDict,
+    sampling: Any,
     seed: int,
     mesh: Mesh,
     description: str | None = "sample",

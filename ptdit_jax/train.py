@@ -1,15 +1,18 @@
-"""Train a model: `python -m ptdit_jax.train [--config FILE] [--config.FIELD=VALUE ...] [--workdir DIR] [--debug]`.
+"""Train a model.
 
-FILE is a file like those in configs/ (default: configs/c2i_digits.py), FIELD a field of configs/common.py.  DIR,
-`runs/NAME` for a config NAME.py, gets everything:
+    python -m ptdit_jax.train [--config FILE] [--config.FIELD=VALUE ...] [--workdir DIR] [--debug]
 
-    config.json  checkpoints/  metrics.csv  tensorboard/  loss.png  samples.png (.gif of videos)  evaluation.json
+FILE is a file like those in configs/ (default: configs/c2i_digits.py), FIELD a field of configs/common.py.
+DIR, `runs/NAME` for a config NAME.py, gets everything:
 
-The same command again continues where the run was, from its last checkpoint and with the same results as if it had
-never ended; a run that is done only makes those pictures and figures that are missing.
+    config.json  checkpoints/  metrics.csv  tensorboard/
+    loss.png  samples.png (for videos .gif too)  evaluation.json
 
-Exit code: 0 done; 1 the run cannot go on (disk, memory, divergence); 2 the command or the config is wrong; 143 and 130
-after SIGTERM and Ctrl-C, which save a checkpoint first (a second one ends at once).
+The same command again continues where the run was, from its last checkpoint and with the same results as if
+it had never ended; a run that is done only makes those pictures and figures that are missing.
+
+Exit code: 0 done; 1 the run cannot go on (disk, memory, divergence); 2 the command or the config is wrong;
+143 and 130 after SIGTERM and Ctrl-C, which save a checkpoint first (a second one ends at once).
 """
 
 import collections
@@ -17,9 +20,10 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
-import ml_collections
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -32,7 +36,7 @@ from ptdit_jax.parallel.rules import batch_sharding, param_shardings, replicated
 from ptdit_jax.training import checkpoint, denoising, metrics, optimizer, signals, state, step
 
 
-def main(config: ml_collections.ConfigDict, workdir: Path) -> int:
+def main(config: Any, workdir: Path) -> int:
     """Train, then sample and evaluate; returns the exit code."""
     began = time.perf_counter()
     is_host = jax.process_index() == 0
@@ -95,7 +99,7 @@ def main(config: ml_collections.ConfigDict, workdir: Path) -> int:
     else:
         train_state, progress = checkpoints.restore(abstract)
         loader.set_state(progress.data)
-        run_key = jax.random.wrap_key_data(np.array(progress.key, np.uint32))
+        run_key = jax.random.wrap_key_data(jnp.array(progress.key, jnp.uint32))
         done = progress.step
     if is_host:
         count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
@@ -181,7 +185,7 @@ def main(config: ml_collections.ConfigDict, workdir: Path) -> int:
                 log.close()
         if stop.signal:
             print(
-                f"{stop.signal.name}: stopped after step {number}, saved in {checkpoints.last_path}; run again to go on"
+                f"{stop.signal.name}: saved in {checkpoints.last_path}; the same command goes on from there"
             )
             return stop.exit_code
         print(f"trained {steps} steps, saved in {checkpoints.last_path}")
@@ -239,16 +243,17 @@ def finish(config, workdir: Path, network, params, objective, classes: int | Non
 
 
 def bad_step(config, log, checkpoints, number: int, records: np.ndarray, values: dict) -> None:
-    """Say what is wrong with a step whose update was skipped, and end the run unless it is configured to go on."""
+    """Say what is wrong with a step whose update was skipped; ends the run unless it is to go on."""
     some = ", ".join(str(record) for record in records[:8]) + (", ..." if len(records) > 8 else "")
     what = (
-        f"step {number}: loss {values['loss']:g}, gradient norm {values['grad_norm']:g}; its update was left out.  "
-        f"Batch {number - 1} of data.name={config.data.name!r}, seed {config.seed}: {len(records)} records {some}."
+        f"step {number}: loss {values['loss']:g}, gradient norm {values['grad_norm']:g}; its update was left "
+        f"out.  Batch {number - 1} of data.name={config.data.name!r} with seed={config.seed}: {len(records)} "
+        f"records {some}."
     )
     if config.train.on_nonfinite == "stop":
         raise cli.RunError(
-            f"{what}  Last good checkpoint: {checkpoints.last_path}; --config.train.on_nonfinite=skip goes on "
-            "without such steps"
+            f"{what}  Last good checkpoint: {checkpoints.last_path}.  With --config.train.on_nonfinite=skip "
+            "the same command goes on without such steps"
         )
     log.say(what)
 

@@ -1,7 +1,7 @@
 """Which logical axis of an array lies along which axes of the mesh: the only place that says so.
 
-The networks name the axes of their parameters (`models.layers`), the data have "batch" first, and everything else is
-derived here.
+The networks name the axes of their parameters (`models.layers`), the data have "batch" first, and everything
+else is derived here.
 """
 
 from typing import Any
@@ -60,8 +60,8 @@ def param_shardings(params: nnx.State, mesh: Mesh) -> dict[str, Any]:
 
 def state_shardings(
     state: TrainState, params: dict[str, Any], direction: optax.GradientTransformation, mesh: Mesh
-) -> TrainState:
-    """The shardings of a training state: averages and moments lie where their parameters do.
+) -> Any:
+    """A `TrainState` of shardings: averages and moments lie where their parameters do.
 
     Args:
       state: abstract.
@@ -69,7 +69,7 @@ def state_shardings(
       direction: the transformation that `state.opt_state` belongs to.
       mesh: the devices.
     """
-    whole = replicated(mesh)
+    whole: Any = replicated(mesh)
     return TrainState(
         step=whole,
         params=params,

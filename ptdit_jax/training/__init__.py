@@ -1,1 +1,1 @@
-"""Training: state, step, optimizer, metrics and checkpoints, for any network and loss; `denoising` is the project's."""
+"""Training: state, step, optimizer, metrics, checkpoints for any network and loss; `denoising` is ours."""

@@ -1,14 +1,14 @@
 """Checkpoints of a run: written in the background, complete or absent, and enough to continue bit for bit.
 
-A checkpoint is a folder `checkpoints/STEP` with one item for each use, so that a sampler reads only what it needs:
+A checkpoint is a folder `checkpoints/STEP` with an item for each use, so that a sampler reads only its own:
 
     params, ema_DECAY ...   nested dicts of float32 arrays
     train                   optimizer state, step and explosion guard
     progress                JSON: step, the key all randomness derives from, state of the data iterator
     config                  JSON: the config of the run
 
-Orbax writes into a temporary folder and renames it, so a folder with a number for a name is whole; what a killed
-process left behind is removed at the next start.
+Orbax writes into a temporary folder and renames it, so a folder with a number for a name is whole; what a
+killed process left behind is removed at the next start.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from ptdit_jax.training.state import TrainState, Tree
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written or read; the message names the folder, the reason and the last good one."""
+    """A checkpoint could not be written or read; the message has folder, reason and the last good one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Checkpoints:
         return "none" if self._good is None else str(self.folder / str(self._good))
 
     def save(self, state: TrainState, progress: Progress, config: dict[str, Any]) -> None:
-        """Start to write a checkpoint; returns when the arrays are safe from donation, the rest is in the background.
+        """Start to write a checkpoint; returns when the arrays may be donated, the rest is in the background.
 
         Args:
           state: after `progress.step` steps.
@@ -154,7 +154,8 @@ class Checkpoints:
             self._saving = None
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise CheckpointError(
-                f"a checkpoint could not be {verb} in {self.folder}: {reason} (last good checkpoint: {self.last_path})"
+                f"a checkpoint could not be {verb} in {self.folder}: {reason} "
+                f"(last good checkpoint: {self.last_path})"
             ) from error
 
 
@@ -173,8 +174,8 @@ def find(path: Path) -> Path:
             if steps:
                 return folder / str(max(steps))
     raise ValueError(
-        f"--checkpoint={path} holds no checkpoint; it must be the folder of a run (with checkpoints/ in it) or of one "
-        "step"
+        f"--checkpoint={path} holds no checkpoint; it must be the folder of a run (with checkpoints/ in it) "
+        "or of one step"
     )
 
 

@@ -1,7 +1,7 @@
 """What a run tells: `metrics.csv` (a row a step), TensorBoard (a point every `log_every` steps) and the bar.
 
-`metrics.csv` holds only what is a function of the config and the data, so a resumed run writes the same bytes as an
-uninterrupted one; speeds go to TensorBoard and to the bar.
+`metrics.csv` holds only what is a function of the config and the data, so a resumed run writes the same bytes
+as an uninterrupted one; speeds go to TensorBoard and to the bar.
 """
 
 import os
@@ -17,7 +17,7 @@ from tensorboardX.summary import scalar
 
 
 class CsvLog:
-    """A table that survives the process: each row is written at once, and a resume cuts what is beyond its step."""
+    """A table that survives the process: rows are written at once, a resume cuts those beyond its step."""
 
     def __init__(self, path: Path, *, step: int):
         """Open `path` after the row of `step` (0: an empty table).
@@ -35,8 +35,8 @@ class CsvLog:
         kept = _rows_until(content, step)
         if step and _last_step(kept) != step:
             raise ValueError(
-                f"{path} ends at step {_last_step(kept)}, but the checkpoint to resume from is of step {step}: "
-                "restore the file, or use another --workdir"
+                f"{path} ends at step {_last_step(kept)}, but the checkpoint to resume is of step {step}: "
+                "bring the file back, or use another --workdir"
             )
         if kept:
             self.columns = kept.split(b"\n", 1)[0].decode().split(",")
@@ -88,7 +88,7 @@ def _last_step(rows: bytes) -> int:
 
 
 class Board:
-    """TensorBoard events, written at once: `SummaryWriter` would hide a full disk in a thread and then hang."""
+    """TensorBoard events, written at once: `SummaryWriter` would hide a full disk in a thread, then hang."""
 
     def __init__(self, folder: Path, *, step: int):
         """Start a new event file; points after `step` that older files hold are hidden."""
@@ -147,6 +147,7 @@ class Progress:
         """Record the metrics of a finished step."""
         if not self.active:
             return
+        values = {"loss": values["loss"], **values}  # the loss first
         self.csv.write(step, values)
         if step % self.log_every == 0 or step == self.bar.total:
             now = time.perf_counter()

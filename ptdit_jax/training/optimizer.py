@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import ml_collections
 import optax
 
 Schedule = Callable[[jax.Array], jax.Array]
@@ -17,7 +16,7 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
 }
 
 
-def make_schedule(optimizer: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
+def make_schedule(optimizer: Any, steps: int) -> optax.Schedule:
     """The learning rate of step 0, 1, ...: linear warm-up from 0 to the peak, then `optimizer.schedule`.
 
     The first step of a warm-up of w steps has peak / w, so that no step is wasted on a rate of 0.
@@ -33,10 +32,10 @@ def make_schedule(optimizer: ml_collections.ConfigDict, steps: int) -> optax.Sch
     return optax.join_schedules([lambda step: peak * (step + 1) / warmup, after], [warmup])
 
 
-def make_direction(optimizer: ml_collections.ConfigDict) -> optax.GradientTransformation:
+def make_direction(optimizer: Any) -> optax.GradientTransformation:
     """Clipping, Adam and decoupled weight decay (AdamW, arXiv 1711.05101), without the learning rate.
 
-    A step is parameters - rate · direction.  Weight decay acts on matrices ("kernel") alone: not on biases, nor on
+    A step is parameters - rate · direction.  Weight decay acts on matrices ("kernel") alone, not on biases or
     tables of embeddings and modulation.
 
     Args:
@@ -52,5 +51,5 @@ def make_direction(optimizer: ml_collections.ConfigDict) -> optax.GradientTransf
 
 
 def matrices(params: Any) -> Any:
-    """A tree of bools: which parameters are matrices, by their name (stacked layers hide it from the rank)."""
+    """A tree of bools: which parameters are matrices, by name (stacked layers hide it from the rank)."""
     return jax.tree.map_with_path(lambda path, _: getattr(path[-1], "key", None) == "kernel", params)

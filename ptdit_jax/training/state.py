@@ -63,5 +63,5 @@ def create(
 
 
 def update_ema(ema: Tree, params: Tree, decay: float) -> Tree:
-    """ema ← ema + (1 - decay)·(params - ema): rounds less than decay·ema + (1 - decay)·params."""
+    """One step of an average, ema + (1 - decay)·(params - ema): rounds less than a sum of two products."""
     return jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), ema, params)

@@ -15,7 +15,7 @@ from ptdit_jax.training.state import Guard, TrainState, Tree, ema_name, update_e
 
 Metrics = dict[str, jax.Array]
 Draw = Callable[[jax.Array, Any], Any]
-"""(key, batch) -> inputs: all randomness of a step, drawn for the whole batch; leaves have B as first axis."""
+"""(key, batch) -> inputs: all randomness of a step, for the whole batch; leaves have B as first axis."""
 Loss = Callable[[Tree, Any], tuple[jax.Array, Metrics]]
 """(params, inputs) -> (mean loss over the samples (), scalars to log that are means over the samples)."""
 
@@ -46,10 +46,10 @@ def make_step(
       constrain: applied to the inputs cut into micro-batches (A, B/A, ...), to say where they lie on a mesh.
 
     Returns:
-      (state, batch, key) -> (state, metrics).  `key` is the run's; the step folds its own number in, so that all
-      randomness is a function of (key, step).  Metrics are float32 scalars: loss, grad_norm (before clipping),
-      param_norm (before the step), learning_rate, skipped (1 when the step was bad, and then only `state.step`
-      changes), and those of `loss`.
+      (state, batch, key) -> (state, metrics).  `key` is the run's; the step folds its own number in, so that
+      all randomness is a function of (key, step).  Metrics are float32 scalars: loss, grad_norm (before
+      clipping), param_norm (before the step), learning_rate, skipped (1 when the step was bad, and then only
+      `state.step` changes), and those of `loss`.
     """
 
     def gradient(params: Tree, inputs: Any) -> tuple[tuple[jax.Array, Metrics], Tree]:
@@ -100,5 +100,5 @@ def make_step(
 
 
 def _cut(leaf: jax.Array, accumulate: int) -> jax.Array:
-    """(B, ...) -> (A, B/A, ...): micro-batch a has the samples a, a + A, ..., so each device keeps its own."""
+    """(B, ...) -> (A, B/A, ...): micro-batch a has samples a, a + A, ..., so each device keeps its own."""
     return leaf.reshape(leaf.shape[0] // accumulate, accumulate, *leaf.shape[1:]).swapaxes(0, 1)
