@@ -2,12 +2,15 @@
 
 import difflib
 import hashlib
+import logging
 import os
 import platform
 import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 
 import absl.logging
 import jax
@@ -92,7 +95,9 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
     """
     if debug:
         return main()
-    absl.logging.set_verbosity(absl.logging.FATAL)  # libraries log what they also raise
+    absl.logging.set_verbosity(absl.logging.FATAL)  # libraries log what they also raise, from many threads
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.excepthook = _main_thread_excepthook
     try:
         return main()
     except ValueError as error:
@@ -109,6 +114,13 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
             "or model.remat='block' need less"
         )
         return FAILURE
+
+
+def _main_thread_excepthook(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if threading.current_thread() is threading.main_thread():
+        sys.__excepthook__(kind, error, trace)
 
 
 def _complain(text: str) -> None:

@@ -1,7 +1,7 @@
 """The rules of a config: what its fields may be together, how it is stored, and what may change on a resume.
 
-Field by field the meanings are in `configs/common.py`.  A check that belongs to a part of the project is made
-by that part (`models.architecture`, `diffusion.make`, `data_pipelines.open_source`, ...) and called from here.
+The meaning of each field is in `configs/common.py`.  A check that belongs to a part of the project is made by
+that part (`models.architecture`, `diffusion.make`, `data_pipelines.open_source`, ...) and called here.
 """
 
 import json

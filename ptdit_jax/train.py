@@ -138,14 +138,6 @@ def main(config: Any, workdir: Path) -> int:
             print(f"{time.perf_counter() - before:.1f} s", flush=True)
 
         # --- loop
-        log = metrics.Progress(
-            workdir,
-            step=done,
-            steps=steps,
-            images_per_step=data.batch,
-            log_every=config.train.log_every,
-            active=is_host,
-        )
         pending = collections.deque()  # steps whose metrics are still on their way
 
         def settle(left: int) -> None:
@@ -163,26 +155,27 @@ def main(config: Any, workdir: Path) -> int:
             progress = checkpoint.Progress(number, checkpoint.key_data(run_key), loader.get_state())
             checkpoints.save(train_state, progress, json.loads(rules.to_json(config)))
 
-        with signals.StopRequest() as stop:
-            try:
-                for number in range(done + 1, steps + 1):
-                    batch = next(loader)
-                    on_device = {
-                        name: jax.make_array_from_process_local_data(place, batch[name]) for name in fields
-                    }
-                    train_state, values = compiled(train_state, on_device, run_key)
-                    pending.append((number, batch["index"], values))
-                    settle(0 if number == done + 1 else 1)
-                    if number == done + 1:
-                        log.say(f"first step after {time.perf_counter() - began:.1f} s")
-                    if number % config.checkpoint.every == 0 or number == steps or stop.signal:
-                        save(number)
-                    checkpoints.check()
-                    if stop.signal:
-                        break
-                checkpoints.wait()
-            finally:
-                log.close()
+        options = {"images_per_step": data.batch, "log_every": config.train.log_every, "active": is_host}
+        with (
+            signals.StopRequest() as stop,
+            metrics.Progress(workdir, step=done, steps=steps, **options) as log,
+        ):
+            for number in range(done + 1, steps + 1):
+                batch = next(loader)
+                on_device = {
+                    name: jax.make_array_from_process_local_data(place, batch[name]) for name in fields
+                }
+                train_state, values = compiled(train_state, on_device, run_key)
+                pending.append((number, batch["index"], values))
+                settle(0 if number == done + 1 else 1)
+                if number == done + 1:
+                    log.say(f"first step after {time.perf_counter() - began:.1f} s")
+                if number % config.checkpoint.every == 0 or number == steps or stop.signal:
+                    save(number)
+                checkpoints.check()
+                if stop.signal:
+                    break
+            checkpoints.wait()
         if stop.signal:
             print(
                 f"{stop.signal.name}: saved in {checkpoints.last_path}; the same command goes on from there"
@@ -251,6 +244,7 @@ def bad_step(config, log, checkpoints, number: int, records: np.ndarray, values:
         f"records {some}."
     )
     if config.train.on_nonfinite == "stop":
+        checkpoints.wait()
         raise cli.RunError(
             f"{what}  Last good checkpoint: {checkpoints.last_path}.  With --config.train.on_nonfinite=skip "
             "the same command goes on without such steps"

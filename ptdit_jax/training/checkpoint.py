@@ -12,6 +12,7 @@ killed process left behind is removed at the next start.
 """
 
 import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ class Checkpoints:
             return call()
         except (OSError, ValueError, RuntimeError) as error:
             self._saving = None
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = _reason(error)
             raise CheckpointError(
                 f"a checkpoint could not be {verb} in {self.folder}: {reason} "
                 f"(last good checkpoint: {self.last_path})"
@@ -212,8 +213,14 @@ def _read(checkpoint: Path, **items: Any) -> Any:
         ) as manager:
             return manager.restore(int(checkpoint.name), args=ocp.args.Composite(**items))
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {reason}") from error
+        raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What the operating system said, where the storage layer passes it on; else the first line."""
+    text = str(error).strip() or type(error).__name__
+    system = re.search(r"([^:]+) \[os_error_code=", text)
+    return system[1].strip() if system else text.splitlines()[0]
 
 
 def _rest(state: TrainState) -> dict[str, Any]:

@@ -4,10 +4,10 @@
 as an uninterrupted one; speeds go to TensorBoard and to the bar.
 """
 
+import errno
 import os
 import time
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import tqdm
@@ -40,7 +40,7 @@ class CsvLog:
             )
         if kept:
             self.columns = kept.split(b"\n", 1)[0].decode().split(",")
-        self.file: BinaryIO = path.open("r+b" if kept else "wb")
+        self.file = path.open("r+b" if kept else "wb", buffering=0)
         self.file.truncate(len(kept))
         self.file.seek(len(kept))
 
@@ -51,15 +51,14 @@ class CsvLog:
           ValueError: the values have other names than the rows before.
         """
         columns = ["step", *values]
+        row = ",".join([str(step), *(str(np.float32(value)) for value in values.values())]) + "\n"
         if self.columns is None:
             self.columns = columns
-            self.file.write((",".join(columns) + "\n").encode())
+            row = ",".join(columns) + "\n" + row
         if columns != self.columns:
             raise ValueError(f"{self.path} has columns {self.columns}, this version writes {columns}")
-        self.file.write(
-            (",".join([str(step), *(str(np.float32(v)) for v in values.values())]) + "\n").encode()
-        )
-        self.file.flush()
+        if self.file.write(row.encode()) < len(row):  # the end of a disk takes a part
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def sync(self) -> None:
         """Force the rows to the disk itself; done before a checkpoint that counts on them."""
@@ -128,7 +127,8 @@ class Progress:
         Raises:
           ValueError: see `CsvLog`.
         """
-        self.images_per_step, self.log_every, self.active = images_per_step, log_every, active
+        self.workdir, self.active = workdir, active
+        self.images_per_step, self.log_every = images_per_step, log_every
         self.marked_step, self.marked_time = step, time.perf_counter()
         if active:
             self.csv = CsvLog(workdir / "metrics.csv", step=step)
@@ -143,10 +143,31 @@ class Progress:
             disable=not active,
         )
 
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            self.close()
+        except OSError:
+            if kind is None:  # otherwise the same full disk has been reported
+                raise
+
     def write(self, step: int, values: dict[str, np.ndarray]) -> None:
-        """Record the metrics of a finished step."""
+        """Record the metrics of a finished step.
+
+        Raises:
+          OSError: naming the folder, when it is full or gone.
+        """
         if not self.active:
             return
+        try:
+            self._write(step, values)
+        except OSError as error:
+            what = f"metrics cannot be written: {error.strerror}"
+            raise OSError(error.errno, what, str(self.workdir)) from error
+
+    def _write(self, step: int, values: dict[str, np.ndarray]) -> None:
         values = {"loss": values["loss"], **values}  # the loss first
         self.csv.write(step, values)
         if step % self.log_every == 0 or step == self.bar.total:
