@@ -61,7 +61,8 @@ class Sampler:
 
     def start(self, noise: jax.Array) -> State:
         """The state before the first row."""
-        return State(noise, (jnp.zeros_like(noise),) * self.remembers)
+        # One array each: a jitted step may be given the state to reuse its buffers.
+        return State(noise, tuple(jnp.zeros_like(noise) for _ in range(self.remembers)))
 
     def step(self, key: jax.Array, denoise: Denoise, state: State, row: Row) -> State:
         """One evaluation of the network and the update that follows; `key` is the same for all rows."""

@@ -200,7 +200,7 @@ def test_what_the_network_predicts_makes_no_difference(sampler):
 
 
 @pytest.mark.parametrize("sampler", PATH_OF)
-@pytest.mark.parametrize("steps", [1, 2, 6])
+@pytest.mark.parametrize("steps", [1, 5])
 def test_the_network_is_compiled_once_and_evaluated_as_often_as_stated(sampler, steps):
     """`sample` equals the loop over `step`, and both end in data after `evaluations` calls."""
     objective = diffusion.make(**FIELDS[PATH_OF[sampler]])
@@ -277,7 +277,7 @@ def test_vp_steps():
             assert steps_taken[0] == 999
             assert steps == 1 or steps_taken[-1] == 0
             assert (np.diff(steps_taken) < 0).all()
-    assert chain("ddim", 10) == [999, 888, 777, 666, 555, 444, 333, 222, 111, 0]
+    assert chain("ddim", 8) == [999, 856, 714, 571, 428, 285, 143, 0]
     assert chain("dpmpp_2m", 4) == [999, 444, 111, 0]
 
 
