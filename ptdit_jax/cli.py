@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 import absl.logging
 import jax
@@ -97,7 +96,7 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
         return main()
     absl.logging.set_verbosity(absl.logging.FATAL)  # libraries log what they also raise, from many threads
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    sys.excepthook = _main_thread_excepthook
+    sys.unraisablehook = _main_thread_unraisablehook
     try:
         return main()
     except ValueError as error:
@@ -116,11 +115,9 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
         return FAILURE
 
 
-def _main_thread_excepthook(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
+def _main_thread_unraisablehook(unraisable: "sys.UnraisableHookArgs") -> None:
     if threading.current_thread() is threading.main_thread():
-        sys.__excepthook__(kind, error, trace)
+        sys.__unraisablehook__(unraisable)
 
 
 def _complain(text: str) -> None:
