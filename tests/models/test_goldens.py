@@ -27,7 +27,7 @@ def test_output_matches_the_right_function_per_sample(golden):
 
 
 def test_every_intermediate_activation_matches(golden, monkeypatch):
-    """Recorded in call order; with different t in one batch only what comes before modulation can be compared."""
+    """In call order; with different t in one batch only what comes before modulation can be compared."""
     calls = {}
 
     def record(cls, name):
@@ -80,7 +80,7 @@ def test_every_intermediate_activation_matches(golden, monkeypatch):
     squares = [
         out for _, out in calls["linear"] if out.shape[1:] == (layout.windows, layout.window_tokens, width)
     ]
-    # A block's Linears that keep (B, M, n, D): linear_1, the out of both window attentions, linear_2, MLP down.
+    # A block's Linears that keep (B, M, n, D): linear_1, out of both window attentions, linear_2, MLP down.
     per_block = 5
     assert len(squares) == per_block * golden.arch.depth
     for i in range(golden.arch.depth if equal_t else 1):
@@ -99,7 +99,7 @@ def test_weights_round_trip_bit_equal(golden):
 
 
 def test_position_table_equals_the_released_buffer(golden):
-    """The buffer holds one frame's table without time in the image model; the video's has its own frame axis."""
+    """The buffer is one frame's table without time in the image model; the video's has its own frame axis."""
     buffer = golden.tensors["pos_embed.pos_embed"]
     layout = golden.model.layout(golden.arrays["in/x"].shape[2:], **golden.call)
     table = np.asarray(golden.model.positions(layout))
