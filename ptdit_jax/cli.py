@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -58,11 +57,14 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
             raise ValueError(
                 f"{rest[1]!r} is no flag; flags are --config, --config.FIELD=VALUE, --workdir, --debug"
             )
-        name = Path(config_flags.get_config_filename(values["config"])).stem
-        folder = Path(workdir.value) if workdir.value else Path("runs") / name
+        file = Path(config_flags.get_config_filename(values["config"]))
+        if not file.is_file():
+            raise ValueError(f"--config={file}: there is no such file; configs/ has those of this project")
+        folder = Path(workdir.value) if workdir.value else Path("runs") / file.stem
+        assert config.value.is_locked  # a file that failed to load says so when it is first touched
         return config.value, folder, debug.value
     except (KeyError, AttributeError) as error:
-        raise ValueError(_unknown_field(argv) or str(error)) from error
+        raise ValueError(_unknown_field(argv) or str(error.args[0])) from error
     except (TypeError, flags.Error, OSError) as error:
         raise ValueError(str(error)) from error
 
@@ -96,7 +98,7 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
         return main()
     absl.logging.set_verbosity(absl.logging.FATAL)  # libraries log what they also raise, from many threads
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    sys.unraisablehook = _main_thread_unraisablehook
+    sys.unraisablehook = lambda _: None  # what is raised in callbacks of a failed save: nobody can act on it
     try:
         return main()
     except ValueError as error:
@@ -113,11 +115,6 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
             "or model.remat='block' need less"
         )
         return FAILURE
-
-
-def _main_thread_unraisablehook(unraisable: "sys.UnraisableHookArgs") -> None:
-    if threading.current_thread() is threading.main_thread():
-        sys.__unraisablehook__(unraisable)
 
 
 def _complain(text: str) -> None:

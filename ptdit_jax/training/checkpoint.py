@@ -12,6 +12,7 @@ killed process left behind is removed at the next start.
 """
 
 import dataclasses
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -218,9 +219,8 @@ def _read(checkpoint: Path, **items: Any) -> Any:
 
 def _reason(error: Exception) -> str:
     """What the operating system said, where the storage layer passes it on; else the first line."""
-    text = str(error).strip() or type(error).__name__
-    system = re.search(r"([^:]+) \[os_error_code=", text)
-    return system[1].strip() if system else text.splitlines()[0]
+    code = re.search(r"os_error_code='(\d+)'", str(error))
+    return os.strerror(int(code[1])) if code else (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _rest(state: TrainState) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def make_step(
         inputs = draw(jax.random.fold_in(key, state.step), batch)
         (value, extra), gradients = gradient(state.params, inputs)
         rate = jnp.asarray(schedule(state.step), jnp.float32)
-        grad_norm = optax.global_norm(gradients)
+        grad_norm = optax.tree.norm(gradients)
         bad = ~(jnp.isfinite(value) & jnp.isfinite(grad_norm))
         if explode_factor:
             mean = state.guard.weighted / jnp.maximum(state.guard.weight, 1e-12)
@@ -89,7 +89,7 @@ def make_step(
         metrics = {
             "loss": value,
             "grad_norm": grad_norm,
-            "param_norm": optax.global_norm(state.params),
+            "param_norm": optax.tree.norm(state.params),
             "learning_rate": rate,
             "skipped": bad,
             **extra,
