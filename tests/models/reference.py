@@ -2,8 +2,8 @@
 
 Written from the paper, one sample at a time, and deliberately unlike the package: a token is the coordinate
 (frame, row, column) of the real grid, a window is the list of the tokens whose coordinates it covers, and
-attention runs over lists of tokens.  So there is no padding to keep out, no mask, no roll and no reshape to get
-wrong.
+attention runs over lists of tokens.  So there is no padding to keep out, no mask, no roll and no reshape to
+get wrong.
 
 Shapes: (f, h, w) token grid, T tokens of a list, P proxies, D width, H heads, d head width, L text tokens.
 """

@@ -1,5 +1,7 @@
 """The network equals the released module: outputs per sample and every intermediate activation."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from ptdit_jax.interop import released
 from ptdit_jax.models import attention, block, layers
 from ptdit_jax.models.window import merge
+from tests.models import tiny
 from tests.models.golden import Golden
 
 NAMES = ("image_w122", "masked_w144_p122", "masked_w144_p122_same_t", "video_w422")
@@ -18,34 +21,44 @@ def golden(request):
     return Golden(request.param)
 
 
-def test_output_matches_the_right_function_per_sample(golden):
-    """The released module mixes modulation between samples; `output_per_sample` is each sample alone."""
-    x, t, text = golden.inputs()
-    run = jax.jit(lambda m, *a: m(*a, **golden.call))
-    out = run(golden.model, x, t, text)
-    np.testing.assert_allclose(out, golden.arrays["output_per_sample"], atol=TOLERANCE, rtol=0)
-
-
-def test_every_intermediate_activation_matches(golden, monkeypatch):
-    """In call order; with different t in one batch only what comes before modulation can be compared."""
+@pytest.fixture(scope="module")
+def recorded(golden):
+    """{kind: [(first argument, result), ...]} of one call of the network, in the order of its calls."""
     calls = {}
 
-    def record(cls, name):
+    def record(patch, cls, name):
         original = cls.__call__
 
         def wrapper(self, *args, **kwargs):
             out = original(self, *args, **kwargs)
-            calls.setdefault(name, []).append((args, out))
+            calls.setdefault(name, []).append((args[0], out))
             return out
 
-        monkeypatch.setattr(cls, "__call__", wrapper)
+        patch.setattr(cls, "__call__", wrapper)
 
-    record(attention.SelfAttention, "self")
-    record(attention.CrossAttention, "cross")
-    record(layers.MLP, "mlp")
-    record(layers.Linear, "linear")
-    x, t, text = golden.inputs()
-    golden.model(x, t, text, **golden.call)
+    @functools.partial(jax.jit, compiler_options=tiny.FAST)
+    def run(model, x, t, text):
+        model(x, t, text, **golden.call)
+        return calls
+
+    with pytest.MonkeyPatch.context() as patch:
+        record(patch, attention.SelfAttention, "self")
+        record(patch, attention.CrossAttention, "cross")
+        record(patch, layers.MLP, "mlp")
+        record(patch, layers.Linear, "linear")
+        record(patch, block.PTBlock, "block")
+        return run(golden.model, *golden.inputs())
+
+
+def test_output_matches_the_right_function_per_sample(golden):
+    """The released module mixes modulation between samples; `output_per_sample` is each sample alone."""
+    run = jax.jit(lambda m, *a: m(*a, **golden.call))
+    out = run(golden.model, *golden.inputs())
+    np.testing.assert_allclose(out, golden.arrays["output_per_sample"], atol=TOLERANCE, rtol=0)
+
+
+def test_every_intermediate_activation_matches(golden, recorded):
+    """In call order; with different t in one batch only what comes before modulation can be compared."""
     acts = {key[4:]: value for key, value in golden.arrays.items() if key.startswith("act/")}
     equal_t = len(set(golden.arrays["in/t"].tolist())) == 1
     compared = 0
@@ -58,17 +71,17 @@ def test_every_intermediate_activation_matches(golden, monkeypatch):
         compared += 1
 
     width = golden.arch.width
-    linears = [out for _, out in calls["linear"]]
-    layout = golden.model.layout(x.shape[2:], **golden.call)
+    linears = [out for _, out in recorded["linear"]]
+    layout = golden.model.layout(golden.arrays["in/x"].shape[2:], **golden.call)
     # Calls in order: time 1, time 2, text 1, text 2, patch embedding, t6, then the blocks.
     compare("adaln_single.1", linears[1])
     compare("caption_projection", linears[3])
     compare("pos_embed", linears[4] + golden.model.positions(layout))
     compare("adaln_single.0", linears[5])
     for i in range(golden.arch.depth if equal_t else 1):
-        proxies, windows, shifted = calls["self"][3 * i : 3 * i + 3]
-        injection, text_attention = calls["cross"][2 * i : 2 * i + 2]
-        compare(f"block{i}.proxy_norm1", proxies[0][0])
+        proxies, windows, shifted = recorded["self"][3 * i : 3 * i + 3]
+        injection, text_attention = recorded["cross"][2 * i : 2 * i + 2]
+        compare(f"block{i}.proxy_norm1", proxies[0])
         compare(f"block{i}.proxy_attn1", proxies[1])
         compare(f"block{i}.pvisual_attn2", injection[1])
         if not equal_t:
@@ -76,9 +89,9 @@ def test_every_intermediate_activation_matches(golden, monkeypatch):
         compare(f"block{i}.attn1", windows[1])
         compare(f"block{i}.attn3", shifted[1])
         compare(f"block{i}.attn2", text_attention[1])
-        compare(f"block{i}.ff", calls["mlp"][i][1])
+        compare(f"block{i}.ff", recorded["mlp"][i][1])
     squares = [
-        out for _, out in calls["linear"] if out.shape[1:] == (layout.windows, layout.window_tokens, width)
+        out for _, out in recorded["linear"] if out.shape[1:] == (layout.windows, layout.window_tokens, width)
     ]
     # A block's Linears that keep (B, M, n, D): linear_1, out of both window attentions, linear_2, MLP down.
     per_block = 5
@@ -109,28 +122,21 @@ def test_position_table_equals_the_released_buffer(golden):
     )
 
 
-def test_block_outputs_match_in_equal_time_batches(golden, monkeypatch):
-    if len(set(golden.arrays["in/t"].tolist())) > 1:
-        x, t, text = golden.inputs()
-        mixed = golden.model(x, t, text, **golden.call)
-        for b in range(x.shape[0]):
-            alone = golden.model(
-                x[b : b + 1], t[b : b + 1], (text[0][b : b + 1], text[1][b : b + 1]), **golden.call
-            )
-            np.testing.assert_allclose(mixed[b : b + 1], alone, atol=1e-5, rtol=0)
-        return
-    outputs = []
-    original = block.PTBlock.__call__
-
-    def wrapper(self, *args, **kwargs):
-        outputs.append(original(self, *args, **kwargs))
-        return outputs[-1]
-
-    monkeypatch.setattr(block.PTBlock, "__call__", wrapper)
+def test_block_outputs_match_in_equal_time_batches(golden, recorded):
     x, t, text = golden.inputs()
-    golden.model(x, t, text, **golden.call)
+    if len(set(golden.arrays["in/t"].tolist())) > 1:
+        mixed = tiny.run(golden.model, x, t, text, **golden.call)
+        for b in range(x.shape[0]):
+            sample = slice(b, b + 1)
+            alone = tiny.run(
+                golden.model, x[sample], t[sample], (text[0][sample], text[1][sample]), **golden.call
+            )
+            np.testing.assert_allclose(mixed[sample], alone, atol=1e-5, rtol=0)
+        return
+    outputs = [np.asarray(z) for _, z in recorded["block"]]
+    assert len(outputs) == golden.arch.depth
     for i, z in enumerate(outputs):
         act = golden.arrays[f"act/block{i}"]
-        np.testing.assert_allclose(np.asarray(z).reshape(act.shape), act, atol=TOLERANCE, rtol=0)
+        np.testing.assert_allclose(z.reshape(act.shape), act, atol=TOLERANCE, rtol=0)
     layout = golden.model.layout(x.shape[2:], **golden.call)
     assert merge(outputs[-1], layout.counts, layout.window).shape[1:4] == layout.grid
