@@ -1,0 +1,281 @@
+"""Analytic counts against the traced network, XLA and the published figures; the command that prints them."""
+
+import json
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from jax.extend.core import jaxprs_in_params
+
+from configs import common
+from ptdit_jax import complexity, cost, models, published
+from ptdit_jax import config as rules
+
+TEXT_TOKENS = 5
+
+
+def architecture(window=(1, 2, 2), **fields):
+    """A small unrolled network; fields as in `config.model`."""
+    model = common.get_config().model
+    defaults = {"variant": "custom", "depth": 2, "width": 32, "heads": 2, "classes": 7, "text_dim": 24}
+    model.update({**defaults, "unroll": 0, **fields})
+    return models.architecture(model, window)
+
+
+def inputs(arch, size, text_tokens=TEXT_TOKENS):
+    """Abstract arguments (x, t, condition) for one sample of latent `size`."""
+    condition = {
+        "none": None,
+        "class": jax.ShapeDtypeStruct((1,), jnp.int32),
+        "text": (
+            jax.ShapeDtypeStruct((1, text_tokens, arch.text_dim), jnp.float32),
+            jax.ShapeDtypeStruct((1, text_tokens), jnp.bool_),
+        ),
+    }[arch.condition]
+    x = jax.ShapeDtypeStruct((1, arch.channels, *size), jnp.float32)
+    return x, jax.ShapeDtypeStruct((1,), jnp.float32), condition
+
+
+def call(network, window, proxy_ratio=None):
+    """The network as a function of arrays, and its abstract parameters."""
+    graphdef, params = nnx.split(network)
+    random = network.arch.extraction == "random"
+
+    def apply(params, x, t, condition):
+        key = jax.random.key(0) if random else None
+        model = nnx.merge(graphdef, params)
+        return model(x, t, condition, window=window, proxy_ratio=proxy_ratio, key=key)
+
+    return apply, params
+
+
+def traced(jaxpr):
+    """The products in a jaxpr and all it calls, a scan's body once a step; attention's have batch axes."""
+    macs = complexity.Macs()
+    for equation in jaxpr.eqns:
+        assert equation.primitive.name != "conv_general_dilated", "a product that is not counted here"
+        if equation.primitive.name == "dot_general":
+            (contract, _), (batch, _) = equation.params["dimension_numbers"]
+            contracted = math.prod(equation.invars[0].aval.shape[axis] for axis in contract)
+            count = math.prod(equation.outvars[0].aval.shape) * contracted
+            macs += complexity.Macs(attention=count) if batch else complexity.Macs(linear=count)
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
+        for inner in jaxprs_in_params(equation.params):
+            macs += traced(inner) * times
+    return macs
+
+
+def traced_macs(arch, size, window, proxy_ratio=None, text_tokens=TEXT_TOKENS):
+    apply, params = call(complexity.abstract(arch), window, proxy_ratio)
+    return traced(jax.make_jaxpr(apply)(params, *inputs(arch, size, text_tokens)).jaxpr)
+
+
+def analytic_macs(arch, size, window, proxy_ratio=None, text_tokens=TEXT_TOKENS):
+    layout = complexity.abstract(arch).layout(size, window, proxy_ratio)
+    return complexity.total(complexity.forward(arch, layout, text_tokens))
+
+
+SMALL = {
+    "class": ({}, (1, 8, 8), (1, 2, 2), None),
+    "class, other patch, channels and outputs": (
+        {"patch": 1, "channels": 3, "out_channels": 6, "mlp_ratio": 2},
+        (1, 4, 6),
+        (1, 2, 2),
+        None,
+    ),
+    "text": ({"condition": "text"}, (1, 8, 8), (1, 2, 2), None),
+    "none": ({"condition": "none"}, (1, 8, 8), (1, 2, 2), None),
+    "text with adaLN-Zero": ({"condition": "text", "adaln": "zero"}, (1, 8, 8), (1, 2, 2), None),
+    "class with adaLN-single": ({"adaln": "single"}, (1, 8, 8), (1, 2, 2), None),
+    "zero-initialised Linears": ({"zero_linears": "yes"}, (1, 8, 8), (1, 2, 2), None),
+    "without zero-initialised Linears": (
+        {"condition": "text", "zero_linears": "no"},
+        (1, 8, 8),
+        (1, 2, 2),
+        None,
+    ),
+    "shifts in every block": ({"shift_every": 1}, (1, 8, 8), (1, 2, 2), None),
+    "w/o SWSA": ({"shift_every": -1}, (1, 8, 8), (1, 2, 2), None),
+    "w/o TCM": ({"tcm": False}, (1, 8, 8), (1, 2, 2), None),
+    "w/o GIIM": ({"giim": False}, (1, 8, 8), (1, 2, 2), None),
+    "text w/o GIIM and TCM": ({"condition": "text", "giim": False, "tcm": False}, (1, 8, 8), (1, 2, 2), None),
+    "some norms modulated": ({"modulated": ("injection_kv", "shift")}, (1, 8, 8), (1, 2, 2), None),
+    "nothing modulated": ({"modulated": ()}, (1, 8, 8), (1, 2, 2), None),
+    "top-left proxies": ({"extraction": "top_left"}, (1, 8, 8), (1, 2, 2), None),
+    "random proxies": ({"extraction": "random"}, (1, 8, 8), (1, 2, 2), None),
+    "similar proxies": ({"extraction": "similarity"}, (1, 8, 8), (1, 2, 2), None),
+    "interpolated": ({"injection": "interpolate"}, (1, 8, 16), (1, 2, 4), None),
+    "interpolated video, text": (
+        {"injection": "interpolate", "condition": "text"},
+        (8, 8, 16),
+        (4, 2, 4),
+        None,
+    ),
+    "interpolated, windows of one token": ({"injection": "interpolate"}, (1, 8, 8), (1, 1, 1), None),
+    "linear injection": ({"injection": "linear"}, (1, 8, 8), (1, 2, 2), None),
+    "linear injection, text": ({"injection": "linear", "condition": "text"}, (1, 8, 8), (1, 2, 2), None),
+    "video": ({}, (8, 8, 8), (4, 2, 2), None),
+    "one frame of a video model": ({}, (1, 8, 8), (4, 2, 2), None),
+    "padded": ({"condition": "text"}, (3, 10, 14), (2, 2, 4), None),
+    "padded, interpolated": ({"injection": "interpolate"}, (3, 10, 14), (2, 2, 4), None),
+    "several proxies a window": ({}, (1, 16, 16), (1, 4, 4), (1, 2, 2)),
+    "several proxies a window, padded video": ({"condition": "text"}, (5, 16, 20), (4, 4, 4), (4, 4, 2)),
+    "DiT": ({"family": "dit"}, (1, 8, 8), (1, 2, 2), None),
+    "DiT, video": ({"family": "dit", "modulated": (), "tcm": False}, (3, 6, 10), (2, 2, 2), None),
+}
+
+
+@pytest.mark.parametrize("case", SMALL)
+def test_macs_are_those_of_the_traced_network(case):
+    fields, size, window, proxy_ratio = SMALL[case]
+    arch = architecture(window, **fields)
+    assert analytic_macs(arch, size, window, proxy_ratio) == traced_macs(arch, size, window, proxy_ratio)
+
+
+@pytest.mark.parametrize("network", published.NETWORKS, ids=lambda network: network.name)
+def test_published_networks_are_counted_as_they_are_traced(network):
+    config = cost.published_config(network)
+    counted = cost.measure(network.name, config, [512], network)
+    size, window = (1, 64, 64), rules.layout(config, height=64, width=64)[0]
+    traced_count = traced_macs(counted.arch, size, window, text_tokens=config.model.text_length)
+    assert complexity.total(counted.sizes[0].parts) == traced_count
+
+
+def test_macs_are_half_of_the_flops_that_xla_counts():
+    arch = architecture(width=256, heads=4, shift_every=1)
+    size, window = (1, 16, 16), (1, 2, 2)
+    apply, params = call(complexity.abstract(arch), window)
+    flops = jax.jit(apply).lower(params, *inputs(arch, size)).compile().cost_analysis()["flops"]
+    assert flops / 2 == pytest.approx(analytic_macs(arch, size, window).total, rel=0.03)
+
+
+def measured(name, sides):
+    network = next(network for network in published.NETWORKS if network.name == name)
+    return cost.measure(name, cost.published_config(network), sides, network)
+
+
+def giga_macs(name, side):
+    return complexity.total(measured(name, [side]).sizes[0].parts).total / 1e9
+
+
+@pytest.mark.parametrize("name", ["DiT-S/2", "DiT-B/2", "DiT-L/2", "DiT-XL/2"])
+def test_published_dit_figures_are_macs_with_the_products_of_attention(name):
+    counted = measured(name, [256, 512])
+    paper = counted.paper
+    for size in counted.sizes:
+        if figure := paper.macs.get(size.pixels[0]):
+            macs = complexity.total(size.parts)
+            assert macs.total / 1e9 == pytest.approx(figure, rel=0.005)
+            assert macs.linear / 1e9 < 0.97 * figure
+    assert counted.parameters / 1e6 == pytest.approx(paper.parameters, rel=0.005)
+
+
+def test_norms_at_four_a_value_make_up_the_rest_of_dit_xl():
+    norms = (
+        4 * 256 * 1152 * (2 * 28 + 1)
+    )  # as fvcore counts them: N·D values in two norms a block and the last
+    assert round(giga_macs("DiT-XL/2", 256) + norms / 1e9, 2) == 118.69
+
+
+def test_class_networks_are_near_their_published_figures():
+    for name in ("PT-DiT/S-Class", "PT-DiT/B-Class", "PT-DiT/L-Class"):
+        paper = measured(name, [256]).paper
+        assert measured(name, [256]).parameters / 1e6 == pytest.approx(paper.parameters, rel=0.05)
+        for side, figure in paper.macs.items():
+            assert giga_macs(name, side) == pytest.approx(figure, rel=0.05)
+
+
+def test_parameters_of_the_released_network():
+    assert measured("PT-DiT/XL", [1024]).parameters == 1_131_629_216
+
+
+def test_equation_3_is_the_attention_of_a_dit_block():
+    counted = measured("DiT-B/2", [512])
+    macs = complexity.total(counted.sizes[0].parts)
+    assert macs.attention == 12 * complexity.full_attention(1024, 768)
+
+
+def test_equation_4_is_the_attention_of_giim_and_tcm():
+    counted = measured("PT-DiT/XL", [1024])
+    parts = counted.sizes[0].parts
+    ours = sum(parts[part].attention for part in ("proxies", "injection", "windows", "shifted"))
+    assert ours == 28 * complexity.proxy_attention(4096, 1152, (1, 8, 8))
+
+
+def test_attention_shares():
+    share = complexity.attention_share
+    assert share(256, (1, 2, 2)) == Fraction(11, 32)
+    assert share(1024, (1, 4, 4)) == Fraction(25, 256)
+    assert share(4096, (1, 8, 8)) == Fraction(193, 4096)
+    assert share(16384, (1, 16, 16)) == Fraction(2305, 65536)
+    cut = [
+        math.floor(1000 * share(side**2 // 256, (1, side // 128, side // 128))) / 10
+        for side in (256, 512, 1024)
+    ]
+    assert cut == [published.ATTENTION_SHARES[side] for side in (256, 512, 1024)]
+    assert math.floor(1000 * share(16384, (1, 8, 8))) / 10 == published.ATTENTION_SHARES[2048]
+
+
+def test_an_injection_that_cannot_run_a_size_has_no_cost():
+    arch = architecture(injection="linear")
+    with pytest.raises(ValueError, match="windows of 4 tokens"):
+        analytic_macs(arch, (1, 16, 16), (1, 4, 4))
+
+
+def run(capsys, *arguments):
+    assert cost.main(["cost", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_table_is_the_one_in_the_docs(capsys):
+    docs = Path(__file__).parents[1] / "docs" / "variants.md"
+    assert run(capsys) in docs.read_text(), "put the output of python -m ptdit_jax.cost into docs/variants.md"
+
+
+def test_columns_are_aligned(capsys):
+    for block in run(capsys).split("\n\n"):
+        if block.startswith("|"):
+            assert len({len(line) for line in block.splitlines()}) == 1
+            assert len({line.count("|") for line in block.splitlines()}) == 1
+
+
+def test_json_holds_parts_that_add_up(capsys):
+    numbers = json.loads(run(capsys, "--json", "--resolution", "256,768"))
+    assert [network["name"] for network in numbers["networks"]] == [n.name for n in published.NETWORKS]
+    assert numbers["attention_share_percent"]["256"] == 34.375
+    for network in numbers["networks"]:
+        assert [size["pixels"] for size in network["sizes"]] == [[256, 256], [768, 768]]
+        for size in network["sizes"]:
+            linear = sum(part["linear"] for part in size["parts"].values())
+            attention = sum(part["attention"] for part in size["parts"].values())
+            assert (size["macs"], size["macs_without_attention"]) == (linear + attention, linear)
+
+
+def test_a_config_with_overrides(capsys):
+    config = Path(__file__).parents[1] / "configs" / "video_digits.py"
+    arguments = ["--config", str(config), "--config.model.depth=4"]
+    (network,) = json.loads(run(capsys, *arguments, "--json"))["networks"]
+    (size,) = network["sizes"]
+    assert (network["blocks"], size["frames"], size["tokens"], size["window"]) == (4, 16, 1024, [4, 2, 2])
+    text = run(capsys, *arguments, "--resolution", "16,32")
+    assert "16x16 px, 16 latent frame(s): 1,024 tokens" in text
+    assert "32x32 px, 16 latent frame(s): 4,096 tokens" in text
+
+
+@pytest.mark.parametrize("text", ["", "256,", "256;512", "-256", "0"])
+def test_resolutions_that_are_none(text, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cost.main(["cost", f"--resolution={text}"])
+    assert exit_.value.code == 2
+    assert "256,512" in capsys.readouterr().err
+
+
+def test_resolutions_that_latents_or_tokens_do_not_fit():
+    with pytest.raises(ValueError, match=r"--resolution 250 .*pixels_per_latent=8"):
+        cost.main(["cost", "--resolution", "250"])
+    with pytest.raises(ValueError, match=r"multiple of model\.patch=2"):
+        cost.main(["cost", "--resolution", "248"])
