@@ -68,8 +68,12 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
-        contract = (tuple(range(x.ndim - self.inputs, x.ndim)), tuple(range(self.inputs)))
-        return jax.lax.dot_general(x.astype(self.dtype), kernel, (contract, ((), ()))) + bias
+        # One flat product: contracting several leading axes for the kernel's gradient would make XLA copy the
+        # activations transposed (measured on CPU: a quarter of a training step).
+        leading = x.shape[: x.ndim - self.inputs]
+        flat_kernel = kernel.reshape(math.prod(kernel.shape[: self.inputs]), -1)  # (in, out)
+        y = x.astype(self.dtype).reshape(-1, flat_kernel.shape[0]) @ flat_kernel + bias.reshape(-1)
+        return y.reshape(*leading, *kernel.shape[self.inputs :])
 
 
 def layer_norm(x: jax.Array) -> jax.Array:
