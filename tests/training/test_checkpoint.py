@@ -151,6 +151,7 @@ def largest_file():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_error_of_the_background_is_raised_by_the_next_check(tmp_path, largest_file):
     folder = tmp_path / "c"
     checkpoints = checkpoint.Checkpoints(folder, keep=0)

@@ -1,0 +1,151 @@
+"""Samples are functions of seed and label; the command, its files and its errors."""
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import c2i_digits
+from ptdit_jax import cli, sample, sampling, train
+from ptdit_jax import config as rules
+from ptdit_jax.parallel.mesh import make_mesh
+
+
+def network(params, x, t, label, key):
+    """Pulls every sample towards a grey that its label says."""
+    grey = 0.0 if label is None else label[:, None, None, None, None] / 10.0
+    return (grey - x) * params * (1 + t[:, None, None, None, None])
+
+
+def generate(labels, *, classes=10, seed=0, **fields):
+    config = c2i_digits.get_config()
+    path = {"path": "vp", "prediction": "v", "times": "uniform"}
+    config.diffusion.update(path if fields.get("sampler") == "ddpm" else {})
+    config.sampling.update({"steps": 4, "batch": 8, "guidance": 1.5} | fields)
+    return sampling.generate(
+        network,
+        np.float32(0.9),
+        rules.make_objective(config),
+        np.asarray(labels, np.int32),
+        shape=(1, 2, 4, 6),
+        classes=classes,
+        sampling=config.sampling,
+        seed=seed,
+        mesh=make_mesh(config.mesh),
+        description=None,
+    )
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "sde", "ddpm"])
+def test_a_sample_does_not_depend_on_what_it_is_made_with(sampler):
+    labels = sampling.labels_in_turn(13, 5)
+    together = generate(labels, sampler=sampler)
+    assert together.shape == (13, 1, 2, 4, 6)
+    np.testing.assert_allclose(generate(labels, sampler=sampler, batch=3), together, atol=1e-5)
+    threes = generate(sampling.labels_in_turn(2, 5, only=3), sampler=sampler)
+    np.testing.assert_allclose(threes, together[[3, 8]], atol=1e-5)
+
+
+def test_samples_differ_by_seed_label_and_turn():
+    images = generate([0, 1, 0, 1])
+    other = generate([0, 1, 0, 1], seed=1)
+    everything = np.concatenate([images, other]).reshape(8, -1)
+    distances = np.abs(everything[:, None] - everything[None]).max(-1)
+    assert distances[~np.eye(8, dtype=bool)].min() > 0.01
+
+
+def test_unconditional_samples():
+    images = generate([0, 0, 0], classes=None, guidance=1.0)
+    assert len({image.tobytes() for image in images}) == 3
+    with pytest.raises(ValueError, match=r"guidance 1.5 must be 1"):
+        generate([0], classes=None)
+
+
+def test_guidance_goes_to_the_network():
+    labels = [4] * 3
+    assert np.abs(generate(labels) - generate(labels, guidance=3.0)).max() > 0.01
+    none = generate(labels, guidance=1.0)
+    np.testing.assert_allclose(generate(labels, guidance=3.0, guidance_interval=(0.0, 0.0)), none, atol=1e-5)
+
+
+def test_labels_in_turn():
+    np.testing.assert_array_equal(sampling.labels_in_turn(5, 3), [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(sampling.labels_in_turn(2, 3, only=2), [2, 2])
+    for label in (-1, 3):
+        with pytest.raises(ValueError, match=f"--label={label} must be in"):
+            sampling.labels_in_turn(2, 3, only=label)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, tiny):
+    """The folder of a short run."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    fields = {"train__steps": 6, "evaluation__name": "none", "sampling__count": 2, "sampling__batch": 2}
+    assert train.main(tiny(**fields)[0], workdir) == 0
+    return workdir
+
+
+def command(trained, *arguments):
+    return sample.main(sample.parse(["--checkpoint", str(trained), *map(str, arguments)]))
+
+
+def test_the_command_writes_a_grid_and_the_evaluators_file(trained, tmp_path, capsys):
+    assert command(trained, "--count", 12, "--npz", tmp_path / "a.npz", "--out", tmp_path / "a.png") == 0
+    assert "ema_0.9 of" in capsys.readouterr().out
+    assert Image.open(tmp_path / "a.png").format == "PNG"
+    arrays = np.load(tmp_path / "a.npz")
+    assert (arrays["arr_0"].dtype, arrays["arr_0"].shape) == (np.uint8, (12, 8, 8, 1))
+    np.testing.assert_array_equal(arrays["arr_1"], [*range(10), 0, 1])
+
+    # the same samples from one step's folder, by label and beside others
+    step = trained / "checkpoints" / "6"
+    assert command(step, "--label", 1, "--count", 2, "--npz", tmp_path / "b.npz") == 0
+    both = np.stack([arrays["arr_0"][[1, 11]], np.load(tmp_path / "b.npz")["arr_0"]]).astype(int)
+    assert np.abs(both[0] - both[1]).max() <= 1
+
+    assert command(trained, "--count", 12, "--ema", 0, "--npz", tmp_path / "c.npz") == 0
+    assert "params of" in capsys.readouterr().out
+    assert not np.array_equal(np.load(tmp_path / "c.npz")["arr_0"], arrays["arr_0"])
+
+
+def test_another_size(trained, tmp_path):
+    size = ("--height", 12, "--width", 10, "--frames", 2)
+    assert (
+        command(trained, "--count", 2, *size, "--npz", tmp_path / "a.npz", "--out", tmp_path / "a.gif") == 0
+    )
+    assert np.load(tmp_path / "a.npz")["arr_0"].shape == (2, 2, 12, 10, 1)
+    assert Image.open(tmp_path / "a.gif").n_frames == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--label", 10), r"--label=10 must be in \[0, 10\)"),
+        (("--count", 0), "--count=0 must be at least 1"),
+        (("--seed", -1), "--seed=-1 must be in"),
+        (("--sampler", "ddim"), "'ddim'; a model trained with diffusion.path 'flow'"),
+        (("--ema", 0.5), "sampling.ema=0.5 must be one of"),
+        (("--steps", 0), "sampling.steps is 0"),
+        (("--batch", 0), "sampling.batch=0 must be at least 1"),
+    ],
+)
+def test_mistakes(trained, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        command(trained, *arguments)
+
+
+def test_what_is_not_there(trained, tmp_path, capsys):
+    assert cli.run(lambda: command(tmp_path)) == cli.USER_ERROR
+    assert f"--checkpoint={tmp_path} holds no checkpoint" in capsys.readouterr().err
+    assert cli.run(lambda: command(trained, "--out", tmp_path / "no" / "a.png")) == cli.FAILURE
+    assert f"{tmp_path}/no does not exist" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        sample.parse(["--label", "3"])
+    assert "--checkpoint" in capsys.readouterr().err
+
+
+def test_keys_are_those_of_the_label_and_its_turn():
+    keys = np.asarray(jax.random.key_data(sampling.sample_keys(5, np.array([2, 7, 2, 2], np.int32))))
+    alone = np.asarray(jax.random.key_data(sampling.sample_keys(5, np.array([2, 2, 2], np.int32))))
+    np.testing.assert_array_equal(keys[[0, 2, 3]], alone)
+    assert len({tuple(key) for key in keys.tolist()}) == 4
