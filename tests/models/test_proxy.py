@@ -13,7 +13,7 @@ from ptdit_jax.models import proxy as G
 from ptdit_jax.models.window import merge_and_crop, pad_and_partition, partition, windowing
 from tests.models import reference, tiny
 
-# (grid, window, proxy ratio): plain, padded, several proxies a window, both, and sub-grids that are all padding.
+# (grid, window, proxy ratio): plain, padded, several proxies a window, both, and sub-grids of padding alone.
 SIZES = [
     ((1, 4, 6), (1, 2, 3), None),
     ((3, 5, 7), (2, 3, 4), None),

@@ -87,11 +87,14 @@ def network(arch: models.Architecture, seed: int = 0) -> models.PTDiT:
     return filled(abstract(arch), seed)
 
 
+@functools.cache
+def _builder(arch: models.Architecture):
+    return jax.jit(lambda seed: nnx.state(models.build(arch, nnx.Rngs(seed))), compiler_options=FAST)
+
+
 def initialised(arch: models.Architecture, seed: int = 0) -> models.PTDiT:
     """The network as training starts with it."""
-    graphdef = nnx.graphdef(abstract(arch))
-    build = jax.jit(lambda: nnx.state(models.build(arch, nnx.Rngs(seed))), compiler_options=FAST)
-    return nnx.merge(graphdef, build())
+    return nnx.merge(nnx.graphdef(abstract(arch)), _builder(arch)(seed))
 
 
 def numbers(module: nnx.Module) -> dict:
