@@ -89,12 +89,12 @@ def network(arch: models.Architecture, seed: int = 0) -> models.PTDiT:
 
 @functools.cache
 def _builder(arch: models.Architecture):
-    return jax.jit(lambda seed: nnx.state(models.build(arch, nnx.Rngs(seed))), compiler_options=FAST)
+    return jax.jit(lambda key: nnx.state(models.build(arch, nnx.Rngs(key))), compiler_options=FAST)
 
 
 def initialised(arch: models.Architecture, seed: int = 0) -> models.PTDiT:
     """The network as training starts with it."""
-    return nnx.merge(nnx.graphdef(abstract(arch)), _builder(arch)(seed))
+    return nnx.merge(nnx.graphdef(abstract(arch)), _builder(arch)(jax.random.key(seed)))
 
 
 def numbers(module: nnx.Module) -> dict:
