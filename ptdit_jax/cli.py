@@ -20,6 +20,7 @@ import configs
 
 DEFAULT_CONFIG = Path(configs.__file__).parent / "c2i_digits.py"
 USER_ERROR = 2  # exit code: the command or the config is wrong
+INTERRUPTED = 130  # exit code: Ctrl-C
 FAILURE = 1  # exit code: the run met something it cannot mend (disk, memory, divergence)
 
 
@@ -107,6 +108,9 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
     except (OSError, RunError) as error:
         _complain(str(error))
         return FAILURE
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -18,12 +18,13 @@ import jax
 import numpy as np
 from flax import nnx
 
-from ptdit_jax import cli, models, plots, sampling
+from ptdit_jax import cli, plots, results, sampling
 from ptdit_jax import config as rules
 from ptdit_jax.diffusion.samplers import SAMPLERS
+from ptdit_jax.experiment import build
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.parallel.rules import replicated
-from ptdit_jax.training import checkpoint, denoising
+from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
 
@@ -72,7 +73,6 @@ def main(args: argparse.Namespace) -> int:
     # --- config
     step = checkpoint.find(args.checkpoint)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
-    data, model = config.data, config.model
     for name in ("guidance", "steps", "sampler", "ema", "batch"):
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
@@ -81,60 +81,36 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"--count={args.count} must be at least 1")
     if not 0 <= args.seed < 2**32:
         raise ValueError(f"--seed={args.seed} must be in [0, 2**32)")
-    classes = model.classes if model.condition == "class" else None
+    if not results.is_visible(config):
+        raise ValueError(
+            f"the model of {step} makes latents of {config.model.channels} channels, each "
+            f"{config.data.pixels_per_latent} pixels wide; only models of pixels can be drawn"
+        )
+    experiment = build(config, frames=args.frames, height=args.height, width=args.width)
+    classes = experiment.classes
     if classes is None and args.label is not None:
         raise ValueError(f"--label={args.label} must not be given: the model of {step} is unconditional")
-    if data.pixels_per_latent != 1 or model.channels not in (1, 3):
-        raise ValueError(
-            f"the model of {step} makes latents of {model.channels} channels, each {data.pixels_per_latent} "
-            "pixels wide; only models of pixels can be drawn"
-        )
     labels = sampling.labels_in_turn(args.count, classes or 1, args.label)
     for path in filter(None, (args.out, args.npz)):
         if not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"{path}: the folder {path.absolute().parent} does not exist")
     cli.enable_compilation_cache()
 
-    # --- model
-    size = {"frames": args.frames, "height": args.height, "width": args.width}
-    shape = (model.channels, *(value or data[name] for name, value in size.items()))
-    objective = rules.make_objective(config, **size)
-    trained_window, _ = rules.layout(config)
-    window, _ = rules.layout(config, **size)
-
-    def create_model() -> nnx.Module:
-        learn_variance = config.diffusion.learn_variance
-        return models.create(model, window=trained_window, rngs=nnx.Rngs(0), learn_variance=learn_variance)
-
-    graphdef, abstract = nnx.split(nnx.eval_shape(create_model), nnx.Param)
-    network = denoising.make_network(graphdef, window=window, proxy_ratio=config.compression.proxy)
-
     # --- parameters, whole on every device
     mesh = make_mesh({"data": -1, "fsdp": 1})
     whole = replicated(mesh)
-    name = ema_name(config.sampling.ema)
-    params = checkpoint.load_params(
-        step,
-        name,
-        jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
-            nnx.to_pure_dict(abstract),
-        ),
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
+        nnx.to_pure_dict(experiment.abstract),
     )
+    name = ema_name(config.sampling.ema)
+    params = checkpoint.load_params(step, name, abstract)
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"
     print(f"{name} of {step}: {args.count} samples, {how}, seed {args.seed}")
 
     # --- samples
     images = sampling.generate(
-        network,
-        params,
-        objective,
-        labels,
-        shape=shape,
-        classes=classes,
-        sampling=config.sampling,
-        seed=args.seed,
-        mesh=mesh,
+        experiment, params, labels, sampling=config.sampling, seed=args.seed, mesh=mesh
     )
 
     # --- files

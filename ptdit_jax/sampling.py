@@ -13,11 +13,10 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
-from ptdit_jax.diffusion import Objective
 from ptdit_jax.diffusion.guidance import classifier_free
 from ptdit_jax.diffusion.samplers import State, make_sampler
+from ptdit_jax.experiment import Experiment
 from ptdit_jax.parallel.rules import batch_sharding, replicated
-from ptdit_jax.training.denoising import Network
 
 
 def labels_in_turn(count: int, classes: int, only: int | None = None) -> np.ndarray:
@@ -46,13 +45,10 @@ def sample_keys(seed: int, labels: np.ndarray) -> jax.Array:
 
 
 def generate(
-    network: Network,
+    experiment: Experiment,
     params: Any,
-    objective: Objective,
     labels: np.ndarray,
     *,
-    shape: tuple[int, int, int, int],
-    classes: int | None,
     sampling: Any,
     seed: int,
     mesh: Mesh,
@@ -61,12 +57,9 @@ def generate(
     """Make one sample for each label.
 
     Args:
-      network: from `denoising.make_network`.
-      params: its parameters.
-      objective: what it was trained for.
+      experiment: the network and its objective.
+      params: the network's parameters.
       labels: (N,) int32; without classes they only number the noise.
-      shape: (C, F, H, W) of a sample.
-      classes: number of classes, whose value is the null label; None for an unconditional network.
       sampling: the `sampling` section of a config: sampler, steps, guidance, guidance_interval, batch.
       seed: of the noise; equal seeds and labels give equal samples (up to rounding, with another batch).
       mesh: devices, which share each batch.
@@ -78,6 +71,7 @@ def generate(
     Raises:
       ValueError: for a sampler or a guidance that the network does not allow.
     """
+    classes, objective = experiment.classes, experiment.objective
     if sampling.guidance != 1 and classes is None:
         raise ValueError(f"guidance {sampling.guidance} must be 1: the model is unconditional")
     method = make_sampler(objective, sampling.sampler, steps=sampling.steps)
@@ -88,7 +82,7 @@ def generate(
     # Every sample is a batch of one under vmap, so that a sampler's noise comes from the sample's own key.
     def denoiser(params: Any, label: jax.Array, key: jax.Array) -> Callable:
         def denoise(x: jax.Array, t: jax.Array, label: jax.Array | None) -> jax.Array:
-            return network(params, x, t, label, key)
+            return experiment.network(params, x, t, label, key)
 
         if classes is None:
             return lambda x, t: denoise(x, t, None)
@@ -97,7 +91,7 @@ def generate(
         return classifier_free(denoise, label[None], null, sampling.guidance, interval)
 
     def start(keys: jax.Array) -> State:
-        return jax.vmap(lambda key: method.start(jax.random.normal(key, shape)))(keys)
+        return jax.vmap(lambda key: method.start(jax.random.normal(key, experiment.shape)))(keys)
 
     def step(
         params: Any, keys: jax.Array, labels: jax.Array, state: State, number: jax.Array, row: Any

@@ -17,6 +17,7 @@ Exit code: 0 done; 1 the run cannot go on (disk, memory, divergence); 2 the comm
 
 import collections
 import json
+import math
 import sys
 import time
 from pathlib import Path
@@ -25,12 +26,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from data_pipelines import make_loader
-from ptdit_jax import cli, models, plots, sampling
+from ptdit_jax import cli, results
 from ptdit_jax import config as rules
-from ptdit_jax.evaluation import EVALUATIONS
+from ptdit_jax.experiment import build
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.parallel.rules import batch_sharding, param_shardings, replicated, state_shardings
 from ptdit_jax.training import checkpoint, denoising, metrics, optimizer, signals, state, step
@@ -54,42 +54,34 @@ def main(config: Any, workdir: Path) -> int:
             ]
             raise ValueError("\n  ".join(lines + conflicts))
     if is_host:
-        write(workdir / "config.json", rules.to_json(config))
+        results.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
         print(f"run folder: {workdir}/  (compiled programs: {cache})")
 
     # --- mesh
     mesh = make_mesh(config.mesh)
     place, whole = batch_sharding(mesh), replicated(mesh)
 
-    # --- data
-    classes = config.model.classes if config.model.condition == "class" else None
+    # --- model and data
+    data = config.data
+    experiment = build(config)
     processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    loader = make_loader(config.data, seed=config.seed, classes=classes, **processes)
-    fields = ["x"] if classes is None else ["x", "label"]
-
-    # --- model
-    window, layout = rules.layout(config)
-    objective = rules.make_objective(config)
-
-    def create_model(key: jax.Array) -> nnx.Module:
-        learn_variance = config.diffusion.learn_variance
-        return models.create(
-            config.model, window=window, rngs=nnx.Rngs(params=key), learn_variance=learn_variance
-        )
-
-    graphdef, abstract_params = nnx.split(nnx.eval_shape(lambda: create_model(jax.random.key(0))), nnx.Param)
-    network = denoising.make_network(graphdef, window=window, proxy_ratio=config.compression.proxy)
+    loader = make_loader(data, seed=config.seed, classes=experiment.classes, **processes)
+    abstract_batch = {
+        "x": abstract_array((data.batch, *experiment.shape), jnp.float32, place),
+        "label": abstract_array((data.batch,), jnp.int32, place),
+    }
+    fields = ["x"] if experiment.classes is None else ["x", "label"]
+    abstract_batch = {name: abstract_batch[name] for name in fields}
 
     # --- state
     direction = optimizer.make_direction(config.optimizer)
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
 
     def init(key: jax.Array) -> state.TrainState:
-        params = nnx.to_pure_dict(nnx.split(create_model(key), nnx.Param)[1])
-        return state.create(params, direction, config.train.ema_decays)
+        return state.create(experiment.init(key), direction, config.train.ema_decays)
 
     abstract = jax.eval_shape(init, init_key)
-    shardings = state_shardings(abstract, param_shardings(abstract_params, mesh), direction, mesh)
+    shardings = state_shardings(abstract, param_shardings(experiment.abstract, mesh), direction, mesh)
     abstract = jax.tree.map(
         lambda leaf, where: abstract_array(leaf.shape, leaf.dtype, where), abstract, shardings
     )
@@ -104,17 +96,22 @@ def main(config: Any, workdir: Path) -> int:
     if is_host:
         count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
         where = "from the start" if done == 0 else f"from {checkpoints.last_path}"
-        size = f"{count / 1e6:.2f} M parameters, {np.prod(layout.grid)} tokens, window {window}"
+        tokens, window = math.prod(experiment.layout.grid), experiment.layout.window
+        size = f"{count / 1e6:.2f} M parameters, {tokens} tokens, window {window}"
         print(f"{config.model.family}: {size}, {mesh.devices.size} device(s), {where}")
 
     # --- step
     steps = config.train.steps
     if done < steps:
-        for name in ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json"):
-            (workdir / name).unlink(missing_ok=True)  # of a shorter run
+        if is_host:
+            results.clear(workdir)
         train_step = step.make_step(
-            denoising.make_draw(objective, classes=classes, condition_dropout=config.train.condition_dropout),
-            denoising.make_loss(network, objective),
+            denoising.make_draw(
+                experiment.objective,
+                classes=experiment.classes,
+                condition_dropout=config.train.condition_dropout,
+            ),
+            denoising.make_loss(experiment.network, experiment.objective),
             direction,
             optimizer.make_schedule(config.optimizer, steps),
             ema_decays=config.train.ema_decays,
@@ -124,11 +121,6 @@ def main(config: Any, workdir: Path) -> int:
                 inputs, batch_sharding(mesh, leading=1)
             ),
         )
-        data = config.data
-        x_shape = (data.batch, config.model.channels, data.frames, data.height, data.width)
-        abstract_batch = {"x": abstract_array(x_shape, np.float32, place)}
-        if classes is not None:
-            abstract_batch["label"] = abstract_array((data.batch,), np.int32, place)
         if is_host:
             print("compiling the training step ...", end=" ", flush=True)
         before = time.perf_counter()
@@ -163,17 +155,19 @@ def main(config: Any, workdir: Path) -> int:
             for number in range(done + 1, steps + 1):
                 batch = next(loader)
                 on_device = {
-                    name: jax.make_array_from_process_local_data(place, batch[name]) for name in fields
+                    name: jax.make_array_from_process_local_data(place, batch[name])
+                    for name in abstract_batch
                 }
                 train_state, values = compiled(train_state, on_device, run_key)
                 pending.append((number, batch["index"], values))
                 settle(0 if number == done + 1 else 1)
                 if number == done + 1:
                     log.say(f"first step after {time.perf_counter() - began:.1f} s")
-                if number % config.checkpoint.every == 0 or number == steps or stop.signal:
+                stopping = stop.signal is not None  # asked once: a signal may come at any time
+                if number % config.checkpoint.every == 0 or number == steps or stopping:
                     save(number)
                 checkpoints.check()
-                if stop.signal:
+                if stopping:
                     break
             checkpoints.wait()
         if stop.signal:
@@ -188,51 +182,8 @@ def main(config: Any, workdir: Path) -> int:
 
     # --- finish
     averaged = train_state.emas.get(state.ema_name(config.sampling.ema), train_state.params)
-    finish(config, workdir, network, averaged, objective, classes, mesh)
+    results.finish(config, workdir, experiment, averaged, mesh)
     return 0
-
-
-def finish(config, workdir: Path, network, params, objective, classes: int | None, mesh) -> None:
-    """Draw the loss, make samples, judge them; what is there already stays."""
-    data, model, is_host = config.data, config.model, jax.process_index() == 0
-    if is_host and not (workdir / "loss.png").exists():
-        plots.loss_curve(workdir / "metrics.csv", workdir / "loss.png")
-    judge = EVALUATIONS[config.evaluation.name]
-    visible = data.pixels_per_latent == 1 and model.channels in (1, 3)
-    picture, verdict = workdir / ("samples.png" if visible else "samples.npz"), workdir / "evaluation.json"
-    wanted = 0 if picture.exists() else config.sampling.count
-    if judge is not None and not verdict.exists():
-        wanted = max(wanted, config.evaluation.count)
-    if wanted:
-        labels = sampling.labels_in_turn(wanted, classes or 1)
-        images = sampling.generate(
-            network,
-            params,
-            objective,
-            labels,
-            shape=(model.channels, data.frames, data.height, data.width),
-            classes=classes,
-            sampling=config.sampling,
-            seed=config.seed,
-            mesh=mesh,
-        )
-        if is_host and not picture.exists():
-            some = images[: config.sampling.count]
-            captions = None if classes is None else labels[: config.sampling.count]
-            if not visible:
-                np.savez(picture, x=some, label=labels[: config.sampling.count])
-            else:
-                plots.sample_grid(some, captions, picture)
-                if data.frames > 1:
-                    plots.animation(some, captions, picture.with_suffix(".gif"))
-        if is_host and judge is not None and not verdict.exists():
-            report = judge(images[: config.evaluation.count], labels[: config.evaluation.count])
-            write(verdict, json.dumps(report.metrics() | {"text": str(report)}, indent=2) + "\n")
-    if is_host:
-        if verdict.exists():
-            print(json.loads(verdict.read_text())["text"])
-        names = ("loss.png", picture.name, "samples.gif", "evaluation.json", "metrics.csv")
-        print("see " + ", ".join(str(workdir / name) for name in names if (workdir / name).exists()))
 
 
 def bad_step(config, log, checkpoints, number: int, records: np.ndarray, values: dict) -> None:
@@ -255,13 +206,6 @@ def bad_step(config, log, checkpoints, number: int, records: np.ndarray, values:
 def abstract_array(shape: tuple[int, ...], dtype, sharding) -> jax.ShapeDtypeStruct:
     """Shape, dtype and place of an array."""
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file at once, so that it is never half written."""
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_text(text)
-    draft.replace(path)
 
 
 if __name__ == "__main__":

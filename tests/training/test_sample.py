@@ -1,5 +1,7 @@
 """Samples are functions of seed and label; the command, its files and its errors."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from PIL import Image
 
 from configs import c2i_digits
 from ptdit_jax import cli, sample, sampling, train
-from ptdit_jax import config as rules
+from ptdit_jax.experiment import build
 from ptdit_jax.parallel.mesh import make_mesh
 
 
@@ -22,13 +24,16 @@ def generate(labels, *, classes=10, seed=0, **fields):
     path = {"path": "vp", "prediction": "v", "times": "uniform"}
     config.diffusion.update(path if fields.get("sampler") == "ddpm" else {})
     config.sampling.update({"steps": 4, "batch": 8, "guidance": 1.5} | fields)
-    return sampling.generate(
-        network,
-        np.float32(0.9),
-        rules.make_objective(config),
-        np.asarray(labels, np.int32),
+    experiment = dataclasses.replace(
+        build(config),
         shape=(1, 2, 4, 6),
         classes=classes,
+        network=network,
+    )
+    return sampling.generate(
+        experiment,
+        np.float32(0.9),
+        np.asarray(labels, np.int32),
         sampling=config.sampling,
         seed=seed,
         mesh=make_mesh(config.mesh),

@@ -1,0 +1,85 @@
+"""What a run ends with: the loss as a picture, samples, and their judgement.  What is there already stays."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from ptdit_jax import plots, sampling
+from ptdit_jax.evaluation import EVALUATIONS
+from ptdit_jax.experiment import Experiment
+
+NAMES = ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json")
+
+
+def write(path: Path, make: Callable[[Path], Any]) -> None:
+    """Make a file beside its place and move it there, so that it is whole or absent.
+
+    Args:
+      path: where the file is to be.
+      make: writes the file it is given.
+    """
+    draft = path.with_name(f"unfinished-{path.name}")
+    make(draft)
+    draft.replace(path)
+
+
+def clear(workdir: Path) -> None:
+    """Remove the results of a shorter run."""
+    for name in NAMES:
+        (workdir / name).unlink(missing_ok=True)
+
+
+def is_visible(config: Any) -> bool:
+    """Whether the samples of a config are pixels, grey or RGB; others are latents."""
+    return config.data.pixels_per_latent == 1 and config.model.channels in (1, 3)
+
+
+def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh: Mesh) -> None:
+    """Make what is missing of `NAMES` in a run's folder, and say what is there.
+
+    Args:
+      config: the whole config.
+      workdir: the run's folder, with its `metrics.csv`.
+      experiment: what the config describes.
+      params: those to sample from.
+      mesh: the run's devices.
+    """
+    is_host = jax.process_index() == 0
+    if is_host and not (workdir / "loss.png").exists():
+        write(workdir / "loss.png", lambda draft: plots.loss_curve(workdir / "metrics.csv", draft))
+    samples = workdir / ("samples.png" if is_visible(config) else "samples.npz")
+    verdict, judge = workdir / "evaluation.json", EVALUATIONS[config.evaluation.name]
+    wanted = 0 if samples.exists() else config.sampling.count
+    if judge is not None and not verdict.exists():
+        wanted = max(wanted, config.evaluation.count)
+    if wanted:
+        labels = sampling.labels_in_turn(wanted, experiment.classes or 1)
+        images = sampling.generate(
+            experiment, params, labels, sampling=config.sampling, seed=config.seed, mesh=mesh
+        )
+        if is_host and not samples.exists():
+            count = config.sampling.count
+            _draw(samples, images[:count], None if experiment.classes is None else labels[:count])
+        if is_host and judge is not None and not verdict.exists():
+            report = judge(images[: config.evaluation.count], labels[: config.evaluation.count])
+            text = json.dumps(report.metrics() | {"text": str(report)}, indent=2) + "\n"
+            write(verdict, lambda draft: draft.write_text(text))
+    if is_host:
+        if verdict.exists():
+            print(json.loads(verdict.read_text())["text"])
+        print("see " + ", ".join(str(workdir / n) for n in (*NAMES, "metrics.csv") if (workdir / n).exists()))
+
+
+def _draw(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:
+    if path.suffix == ".npz":
+        arrays: dict[str, Any] = {"x": images} if labels is None else {"x": images, "label": labels}
+        write(path, lambda draft: np.savez(draft, **arrays))
+        return
+    if images.shape[2] > 1:
+        write(path.with_suffix(".gif"), lambda draft: plots.animation(images, labels, draft))
+    write(path, lambda draft: plots.sample_grid(images, labels, draft))
