@@ -49,10 +49,8 @@ def main(config: Any, workdir: Path) -> int:
     if checkpoints.last is not None:
         saved = rules.from_json(json.dumps(checkpoint.load_config(checkpoint.find(workdir))))
         if conflicts := rules.conflicts(saved, config):
-            lines = [
-                f"{workdir} cannot be continued with another config; use another --workdir, or go back to:"
-            ]
-            raise ValueError("\n  ".join(lines + conflicts))
+            rule = f"{workdir} cannot be continued with another config; use another --workdir, or undo:"
+            raise ValueError("\n  ".join([rule, *conflicts]))
     if is_host:
         results.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
         print(f"run folder: {workdir}/  (compiled programs: {cache})")
@@ -66,12 +64,9 @@ def main(config: Any, workdir: Path) -> int:
     experiment = build(config)
     processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     loader = make_loader(data, seed=config.seed, classes=experiment.classes, **processes)
-    abstract_batch = {
-        "x": abstract_array((data.batch, *experiment.shape), jnp.float32, place),
-        "label": abstract_array((data.batch,), jnp.int32, place),
-    }
-    fields = ["x"] if experiment.classes is None else ["x", "label"]
-    abstract_batch = {name: abstract_batch[name] for name in fields}
+    abstract_batch = {"x": abstract_array((data.batch, *experiment.shape), jnp.float32, place)}
+    if experiment.classes is not None:
+        abstract_batch["label"] = abstract_array((data.batch,), jnp.int32, place)
 
     # --- state
     direction = optimizer.make_direction(config.optimizer)
