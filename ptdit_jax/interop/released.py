@@ -1,17 +1,20 @@
 """The released PyTorch layout of PT-DiT weights: which of its tensors is which of our parameters.
 
-A PyTorch Linear keeps (out, in), ours (in, *out); ours fuses q, k, v (and k, v) into one kernel and stacks equal
-blocks on a leading axis.  Block i of the release is repeat i // group, block i % group of our stack.  Networks the
-authors never released (class-conditional, ablations) follow the same naming.
+A PyTorch Linear keeps (out, in), ours (in, *out); ours fuses q, k, v (and k, v) into one kernel and stacks
+equal blocks on a leading axis.  Block i of the release is repeat i // group, block i % group of our stack.
+Networks the authors never released (class-conditional, ablations) follow the same naming.
 
-Arrays are numpy on the host, float32, keyed by our parameter path (`nnx.to_flat_state`) or by the released name.
+Arrays are numpy on the host, float32, keyed by our parameter path (`nnx.to_flat_state`) or the released name.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from ptdit_jax.models.conditioning import PARTS
+from ptdit_jax.models.position import positions_2d, positions_3d
 from ptdit_jax.models.variants import Architecture
 
 Path = tuple[str | int, ...]
@@ -27,6 +30,7 @@ class Entry:
       names: released tensors; several where ours fuses them.
       kind: "as_is", "linear" (transpose), "conv" (patch convolution to Linear), "fused" or "fused_bias".
       shape: of our parameter without the layer axis.
+      inputs: length of a Linear's contracted axes; 0 for what is no Linear.
       layer: index along the layer axis, or None for parameters outside the blocks.
     """
 
@@ -34,7 +38,18 @@ class Entry:
     names: tuple[str, ...]
     kind: str
     shape: tuple[int, ...]
+    inputs: int = 0
     layer: int | None = None
+
+    def released_shape(self, arch: Architecture) -> tuple[int, ...]:
+        """The shape that each of `names` has in the released layout."""
+        size = math.prod(self.shape)
+        if self.kind == "as_is":
+            return (size,) if self.path[-1] == "bias" else self.shape
+        if self.kind == "conv":
+            return (size // self.inputs, arch.channels, arch.patch, arch.patch)
+        outputs = size // len(self.names) // max(self.inputs, 1)
+        return (outputs,) if self.kind == "fused_bias" else (outputs, self.inputs)
 
     def to_ours(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
         """Our array of shape `shape` from the released tensors."""
@@ -49,20 +64,15 @@ class Entry:
 
     def to_released(self, ours: np.ndarray, arch: Architecture) -> dict[str, np.ndarray]:
         """The released tensors of one slice of our array; the inverse of `to_ours`."""
+        shape = self.released_shape(arch)
         if self.kind == "as_is":
-            shape = ours.shape if self.path[-1] != "bias" else (-1,)
             return {self.names[0]: ours.reshape(shape)}
-        if self.kind == "linear":
-            inputs = {"out": arch.width}.get(str(self.path[-2]), ours.shape[0])
-            return {self.names[0]: np.ascontiguousarray(ours.reshape(inputs, -1).T)}
-        if self.kind == "conv":
-            conv = (-1, arch.channels, arch.patch, arch.patch)
-            return {self.names[0]: np.ascontiguousarray(ours.T).reshape(conv)}
         if self.kind == "fused":
-            flat = ours.reshape(ours.shape[0], len(self.names), -1)
+            flat = ours.reshape(self.inputs, len(self.names), -1)
             return {name: np.ascontiguousarray(flat[:, i].T) for i, name in enumerate(self.names)}
-        flat = ours.reshape(len(self.names), -1)
-        return {name: np.ascontiguousarray(flat[i]) for i, name in enumerate(self.names)}
+        if self.kind == "fused_bias":
+            return {name: ours[i].reshape(shape) for i, name in enumerate(self.names)}
+        return {self.names[0]: np.ascontiguousarray(ours.reshape(self.inputs, -1).T).reshape(shape)}
 
 
 def entries(arch: Architecture) -> Iterator[Entry]:
@@ -101,12 +111,15 @@ def _block(arch: Architecture, *, shifted: bool) -> Iterator[Entry]:
     width = arch.width
     has = {"proxy": arch.giim, "injection": arch.giim, "injection_kv": arch.giim, "window": arch.tcm}
     has |= {"shift": shifted, "mlp": True}
+    if arch.family == "dit":  # its one attention is named as that of windows
+        has = {"window": True, "mlp": True}
     if arch.adaln == "single":
         yield Entry(("modulation", "table"), ("scale_shift_table",), "as_is", (6, width))
         if shifted:
             yield Entry(("modulation", "shift_table"), ("proxy_scale_shift_table",), "as_is", (3, width))
     else:
-        rows = sum(2 if part == "injection_kv" else 3 for part in has if has[part] and part in arch.modulated)
+        modulated = has if arch.family == "dit" else arch.modulated
+        rows = sum(PARTS[part] for part in has if has[part] and part in modulated)
         if rows:
             yield from _linear(("modulation", "linear"), "adaln_zero.linear", (width,), (rows, width))
     if arch.giim:
@@ -117,7 +130,9 @@ def _block(arch: Architecture, *, shifted: bool) -> Iterator[Entry]:
             yield from _linear(("giim", "expand"), "proxy_expand", (width,), (arch.linear_tokens, width))
         if arch.zero_linears:
             yield from _linear(("giim", "linear_1"), "linear_1_visual", (width,), (width,))
-    if arch.tcm:
+    if arch.family == "dit":
+        yield from _self_attention(arch, ("attention",), "attn1")
+    elif arch.tcm:
         yield from _self_attention(arch, ("window_attention", "attention"), "attn1")
     if shifted:
         yield from _self_attention(arch, ("shifted_attention", "attention"), "attn3")
@@ -131,7 +146,7 @@ def _block(arch: Architecture, *, shifted: bool) -> Iterator[Entry]:
 
 
 def _linear(path: Path, name: str, ins: tuple[int, ...], outs: tuple[int, ...], kind: str = "linear"):
-    yield Entry((*path, "kernel"), (f"{name}.weight",), kind, (*ins, *outs))
+    yield Entry((*path, "kernel"), (f"{name}.weight",), kind, (*ins, *outs), math.prod(ins))
     yield Entry((*path, "bias"), (f"{name}.bias",), "as_is", outs)
 
 
@@ -139,7 +154,7 @@ def _fused(arch: Architecture, path: Path, name: str, letters: str):
     shape = (len(letters), arch.heads, arch.width // arch.heads)
     weights = tuple(f"{name}.to_{letter}.weight" for letter in letters)
     biases = tuple(f"{name}.to_{letter}.bias" for letter in letters)
-    yield Entry((*path, "kernel"), weights, "fused", (arch.width, *shape))
+    yield Entry((*path, "kernel"), weights, "fused", (arch.width, *shape), arch.width)
     yield Entry((*path, "bias"), biases, "fused_bias", shape)
 
 
@@ -156,40 +171,90 @@ def _cross_attention(arch: Architecture, path: Path, name: str):
     yield from _linear((*path, "out"), f"{name}.to_out.0", heads, (arch.width,))
 
 
-def from_released(
-    tensors: Mapping[str, np.ndarray], arch: Architecture, allocate: Callable = np.empty
-) -> dict[Path, np.ndarray]:
-    """Our parameters, {path: float32 array}, from released tensors.
+def released_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
+    """Every trained tensor of the released layout with its shape, in the order of the blocks; no buffers."""
+    return {name: entry.released_shape(arch) for entry in entries(arch) for name in entry.names}
+
+
+def check_names(shapes: Mapping[str, tuple[int, ...]], arch: Architecture) -> None:
+    """Compare names and shapes of tensors with those of a network; buffers may be there or not.
 
     Raises:
-      ValueError: naming tensors that are missing or surplus, or one whose size is not the network's.
+      ValueError: one line with all that is missing, surplus or mis-shaped (the first few of each by name).
     """
-    table = list(entries(arch))
-    wanted = {name for entry in table for name in entry.names}
-    missing, surplus = sorted(wanted - set(tensors)), sorted(set(tensors) - wanted - BUFFERS)
-    if missing or surplus:
-        raise ValueError(f"weights do not fit the network: missing {missing[:5]}, surplus {surplus[:5]}")
+    wanted = released_shapes(arch)
+    problems = {
+        "missing": [f"{name} {shape}" for name, shape in wanted.items() if name not in shapes],
+        "surplus": [
+            f"{name} {tuple(shapes[name])}" for name in shapes if name not in wanted and name not in BUFFERS
+        ],
+        "mis-shaped": [
+            f"{name} {tuple(shapes[name])}, not {shape}"
+            for name, shape in wanted.items()
+            if name in shapes and tuple(shapes[name]) != shape
+        ],
+    }
+    lines = [
+        f"{len(found)} {kind}: {'; '.join(found[:3])}{' ...' if len(found) > 3 else ''}"
+        for kind, found in problems.items()
+        if found
+    ]
+    if lines:
+        raise ValueError("the weights are not those of the config's network: " + " | ".join(lines))
+
+
+def from_released(tensors: Mapping[str, np.ndarray], arch: Architecture) -> dict[Path, np.ndarray]:
+    """Our parameters, {path: float32 array}, from released tensors; see `check_names` and `assemble`.
+
+    Raises:
+      ValueError: naming tensors that are missing, surplus, of another shape, or not finite.
+    """
+    check_names({name: tensor.shape for name, tensor in tensors.items()}, arch)
+    return assemble(tensors.__getitem__, arch)
+
+
+def assemble(read: Callable[[str], np.ndarray], arch: Architecture) -> dict[Path, np.ndarray]:
+    """Our parameters from tensors that are read one after the other, each once.
+
+    Args:
+      read: a released name -> its tensor, of the right shape.
+      arch: the network.
+
+    Raises:
+      ValueError: naming a tensor with values that are not finite.
+    """
     ours: dict[Path, np.ndarray] = {}
-    for entry in table:
-        size = sum(tensors[name].size for name in entry.names)
-        if size != int(np.prod(entry.shape)):
-            shapes = [tuple(tensors[name].shape) for name in entry.names]
-            raise ValueError(
-                f"{entry.names} have shapes {shapes}, which do not make {entry.path} {entry.shape}"
-            )
+    for entry in entries(arch):
+        parts = {name: read(name) for name in entry.names}
+        for name, part in parts.items():
+            if not (finite := np.isfinite(part)).all():
+                raise ValueError(f"{name}: {part.size - finite.sum()} of {part.size} values are not finite")
         if entry.layer is None:
-            ours[entry.path] = entry.to_ours(tensors)
+            ours[entry.path] = np.array(entry.to_ours(parts), np.float32)
         else:
             if entry.path not in ours:
-                ours[entry.path] = allocate((arch.groups, *entry.shape), np.float32)
-            ours[entry.path][entry.layer] = entry.to_ours(tensors)
+                ours[entry.path] = np.empty((arch.groups, *entry.shape), np.float32)
+            ours[entry.path][entry.layer] = entry.to_ours(parts)
     return ours
 
 
 def to_released(ours: Mapping[Path, np.ndarray], arch: Architecture) -> dict[str, np.ndarray]:
     """Released tensors from our parameters; the inverse of `from_released` (buffers left out)."""
-    tensors: dict[str, np.ndarray] = {}
+    return dict(disassemble(ours, arch))
+
+
+def disassemble(ours: Mapping[Path, np.ndarray], arch: Architecture) -> Iterator[tuple[str, np.ndarray]]:
+    """The released tensors (name, array), made one after the other in the order of `released_shapes`."""
     for entry in entries(arch):
         array = np.asarray(ours[entry.path])
-        tensors |= entry.to_released(array if entry.layer is None else array[entry.layer], arch)
-    return tensors
+        yield from entry.to_released(array if entry.layer is None else array[entry.layer], arch).items()
+
+
+def declared_positions(arch: Architecture, frames: int) -> np.ndarray:
+    """The released buffer `pos_embed.pos_embed`, of the declared size: (1, frames, tokens a frame, D) float32."""
+    side = max(arch.sample_size // arch.patch, 1)
+    if arch.family == "dit":
+        table = positions_2d((frames, side, side), arch.width)
+    else:
+        table = positions_3d((frames, side, side), arch.width, arch.sample_size, arch.positions)
+    return table.reshape(1, frames, -1, arch.width)
