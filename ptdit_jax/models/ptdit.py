@@ -130,6 +130,8 @@ class PTDiT(nnx.Module):
         arch = self.arch
         if x.ndim != 5 or x.shape[1] != arch.channels:
             raise ValueError(f"x has shape {x.shape}; the network takes (B, {arch.channels}, F, H, W)")
+        if t.shape != x.shape[:1]:
+            raise ValueError(f"t has shape {t.shape}; the network takes one time a sample, ({x.shape[0]},)")
         layout = self.layout(x.shape[2:], window, proxy_ratio)
         emb, text, text_mask = self.embed_condition(t, condition)
 
@@ -164,10 +166,18 @@ class PTDiT(nnx.Module):
         if kind == "class":
             if condition is None or isinstance(condition, tuple):
                 raise ValueError("model.condition='class': call the network with int32 labels (B,)")
+            if condition.shape != t.shape or not jnp.issubdtype(condition.dtype, jnp.integer):
+                kind = f"{condition.dtype}{list(condition.shape)}"
+                raise ValueError(f"labels are {kind}; the network takes integers, ({t.size},)")
             assert self.class_embedding is not None
             return emb + self.class_embedding(condition), None, None
         if not isinstance(condition, tuple):
             raise ValueError("model.condition='text': call the network with (text (B, L, E), mask (B, L))")
         assert self.text_projection is not None
         text, mask = condition
+        if text.ndim != 3 or text.shape[::2] != (t.size, self.arch.text_dim) or mask.shape != text.shape[:2]:
+            raise ValueError(
+                f"text has shape {text.shape} and its mask {mask.shape}; the network takes "
+                f"({t.size}, L, {self.arch.text_dim}) and ({t.size}, L)"
+            )
         return emb, self.text_projection(text.astype(self.dtype)), mask.astype(bool)

@@ -154,6 +154,28 @@ def test_latents_of_the_wrong_shape_are_refused(shape, message):
         tiny.run(tiny.network(arch), np.zeros(shape, np.float32), np.zeros(2, np.float32), window=(1, 2, 2))
 
 
+@pytest.mark.parametrize(
+    ("kind", "change", "message"),
+    [
+        ("text", lambda t, c: (t[:1], c), r"t has shape \(1,\).*\(2,\)"),
+        ("text", lambda t, c: (t[:, None], c), r"t has shape \(2, 1\).*\(2,\)"),
+        ("text", lambda t, c: (t, (c[0][..., :5], c[1])), r"text has shape \(2, 4, 5\).*\(2, L, 8\)"),
+        ("text", lambda t, c: (t, (c[0][:1], c[1][:1])), r"text has shape \(1, 4, 8\).*\(2, L, 8\)"),
+        ("text", lambda t, c: (t, (c[0], c[1][:, :3])), r"its mask \(2, 3\).*\(2, L\)"),
+        ("class", lambda t, c: (t, c[:1]), r"labels are int32\[1\].*integers, \(2,\)"),
+        ("class", lambda t, c: (t, c[:, None]), r"labels are int32\[2, 1\].*integers, \(2,\)"),
+        ("class", lambda t, c: (t, c.astype(np.float32)), r"labels are float32\[2\].*integers, \(2,\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_the_batch_are_refused(kind, change, message):
+    """None of them is broadcast."""
+    arch = tiny.architecture(kind)
+    x, t, condition = tiny.inputs(arch, (1, 4, 4))
+    t, condition = change(t, condition)
+    with pytest.raises(ValueError, match=message):
+        tiny.run(tiny.network(arch), x, t, condition, window=(1, 2, 2))
+
+
 def test_random_extraction_needs_a_key_and_depends_on_it():
     arch = tiny.architecture("class", extraction="random")
     model, arguments = tiny.network(arch), tiny.inputs(arch, (1, 8, 8))
