@@ -14,16 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from flax import nnx
 
 from ptdit_jax import cli, plots, results, sampling
 from ptdit_jax import config as rules
 from ptdit_jax.diffusion.samplers import SAMPLERS
 from ptdit_jax.experiment import build
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.parallel.rules import replicated
+from ptdit_jax.pretrained import load_params
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
@@ -96,15 +94,10 @@ def main(args: argparse.Namespace) -> int:
             raise FileNotFoundError(f"{path}: the folder {path.absolute().parent} does not exist")
     cli.enable_compilation_cache()
 
-    # --- parameters, whole on every device
+    # --- parameters
     mesh = make_mesh({"data": -1, "fsdp": 1})
-    whole = replicated(mesh)
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
-        nnx.to_pure_dict(experiment.abstract),
-    )
     name = ema_name(config.sampling.ema)
-    params = checkpoint.load_params(step, name, abstract)
+    params = load_params(step, name, experiment, mesh)
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"
     print(f"{name} of {step}: {args.count} samples, {how}, seed {args.seed}")
 

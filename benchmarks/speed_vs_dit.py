@@ -1,0 +1,111 @@
+"""PT-DiT/S-Class against DiT-S/2 on this machine: the paper's pair at equal parameters, both by this package.
+
+    python -m benchmarks.speed_vs_dit [--tokens 16,32,64] [--repeats 9] [--unroll 1] [--json FILE]
+
+Both networks run in turn, so that what else the machine does meets both alike; the table's ratios are those of
+the fastest of `--repeats` calls, the medians stand beside.  Shapes: B latents of 4 x S x S, patch 2.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import tqdm
+from flax import nnx
+
+from configs import common
+from ptdit_jax import models
+
+# Tokens along a side -> window (Sec. 3.2.3 of arXiv 2409.04005) and batch: about the same number of tokens each.
+CASES = {16: ((1, 2, 2), 8), 32: ((1, 4, 4), 2), 64: ((1, 8, 8), 1)}
+NETWORKS = {"PT-DiT/S-Class": ("ptdit", "S-Class"), "DiT-S/2": ("dit", "S")}
+# Speed over DiT-S/2 that this project asks of itself on a CPU of 2 cores: forward, forward and backward.
+TARGETS = {16: (1.4, 1.6), 32: (2.0, 3.0), 64: (4.0, 8.0)}
+
+
+def make(family: str, variant: str, unroll: int) -> tuple[nnx.GraphDef, nnx.State]:
+    """A network of random weights, split into its definition and its parameters."""
+    model = common.get_config().model
+    model.family, model.variant, model.unroll = family, variant, unroll
+    network = models.create(model, window=(1, 2, 2), rngs=nnx.Rngs(0), learn_variance=True)
+    graphdef, params = nnx.split(network, nnx.Param)
+    # Zero-initialised parts would make most of the work multiply zeros.
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(0), len(leaves))
+    noisy = [leaf + 0.02 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    return graphdef, jax.tree.unflatten(tree, noisy)
+
+
+def measure(side: int, repeats: int, unroll: int, bar: tqdm.tqdm) -> list[dict]:
+    """Times of both networks at `side` x `side` tokens: a row for forward, a row for forward and backward."""
+    window, batch = CASES[side]
+    x = jax.random.normal(jax.random.key(1), (batch, 4, 1, 2 * side, 2 * side))
+    t, labels = jnp.full((batch,), 0.5), jnp.zeros((batch,), jnp.int32)
+    calls = {}
+    for name, (family, variant) in NETWORKS.items():
+        graphdef, params = make(family, variant, unroll)
+
+        def forward(params, graphdef=graphdef):
+            return nnx.merge(graphdef, params)(x, t, labels, window=window)
+
+        def loss(params, forward=forward):
+            return jnp.mean(forward(params) ** 2)
+
+        for mode, function in (("forward", jax.jit(forward)), ("forward+backward", jax.jit(jax.grad(loss)))):
+            jax.block_until_ready(function(params))
+            calls[name, mode] = (function, params, [])
+    for _ in range(repeats):
+        for function, params, seconds in calls.values():
+            before = time.perf_counter()
+            jax.block_until_ready(function(params))
+            seconds.append(time.perf_counter() - before)
+        bar.update(1)
+    rows = []
+    for mode, target in zip(("forward", "forward+backward"), TARGETS[side], strict=True):
+        row = {"tokens": f"{side}x{side}", "window": window, "batch": batch, "pass": mode, "target": target}
+        for name in NETWORKS:
+            seconds = calls[name, mode][2]
+            row[name] = {"min_ms": 1e3 * min(seconds), "median_ms": 1e3 * statistics.median(seconds)}
+        ours, theirs = (row[name] for name in NETWORKS)
+        row["speed"] = theirs["min_ms"] / ours["min_ms"]
+        row["speed_median"] = theirs["median_ms"] / ours["median_ms"]
+        rows.append(row)
+    return rows
+
+
+def main(argv: list[str]) -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--tokens", default="16,32,64", help="tokens along a side, of 16, 32, 64")
+    parser.add_argument("--repeats", type=int, default=9, help="calls of each")
+    parser.add_argument("--unroll", type=int, default=1, help="model.unroll of both: 1 = scan, 0 = no loop")
+    parser.add_argument("--json", type=Path, help="also write the rows here")
+    args = parser.parse_args(argv)
+    sides = [int(side) for side in args.tokens.split(",")]
+    if unknown := [side for side in sides if side not in CASES]:
+        parser.error(f"--tokens {unknown[0]}: must be of {', '.join(map(str, CASES))}")
+    with tqdm.tqdm(total=len(sides) * args.repeats, desc="measure", unit="round") as bar:
+        rows = [row for side in sides for row in measure(side, args.repeats, args.unroll, bar)]
+    print(
+        f"{jax.devices()[0].device_kind} ({jax.default_backend()}), jax {jax.__version__}, unroll {args.unroll}\n"
+    )
+    print("| tokens | window | batch | pass | PT-DiT/S-Class ms | DiT-S/2 ms | speed | by medians | target |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        ours, theirs = (row[name]["min_ms"] for name in NETWORKS)
+        print(
+            f"| {row['tokens']} | {row['window']} | {row['batch']} | {row['pass']} | {ours:.0f} | {theirs:.0f} | "
+            f"{row['speed']:.2f}x | {row['speed_median']:.2f}x | {row['target']:.1f}x |"
+        )
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
