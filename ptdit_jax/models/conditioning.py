@@ -34,6 +34,7 @@ class TimeEmbedding(nnx.Module):
         self.linear_2 = Linear(width, width, axes, dtype=jnp.float32, rngs=rngs, init=init)
 
     def __call__(self, t: jax.Array) -> jax.Array:
+        """Embed t (B,) in [0, 1]: (B, D) float32."""
         return self.linear_2(nnx.silu(self.linear_1(time_features(t))))
 
 
@@ -44,6 +45,7 @@ class ClassEmbedding(nnx.Module):
         self.table = parameter(nnx.initializers.normal(0.02), rngs, (classes + 1, width), (None, "embed"))
 
     def __call__(self, labels: jax.Array) -> jax.Array:
+        """Embed labels (B,) int32: (B, D) float32."""
         return self.table[...][labels]
 
 
@@ -56,6 +58,7 @@ class TextProjection(nnx.Module):
         self.linear_2 = Linear(width, width, ("mlp", "embed"), dtype=dtype, rngs=rngs, init=init)
 
     def __call__(self, text: jax.Array) -> jax.Array:
+        """Project text (B, L, E): (B, L, D)."""
         return self.linear_2(nnx.gelu(self.linear_1(text), approximate=True))
 
 
@@ -69,6 +72,7 @@ class SharedModulation(nnx.Module):
         )
 
     def __call__(self, emb: jax.Array) -> jax.Array:
+        """emb (B, D) -> t6 (B, 6, D), float32."""
         return self.linear(nnx.silu(emb))
 
 
@@ -81,6 +85,7 @@ class AdaLNSingle(nnx.Module):
         self.shift_table = parameter(init, rngs, (3, width), (None, "embed")) if "shift" in parts else None
 
     def __call__(self, t6: jax.Array) -> Modulation:
+        """t6 (B, 6, D) -> the modulation of "window", "mlp" and, in blocks that have it, "shift"."""
         rows = self.table[...] + t6  # (B, 6, D): s1, c1, g1, s2, c2, g2
         modulation: Modulation = {part: (None, None, None) for part in PARTS}
         modulation["window"] = (rows[:, 0], rows[:, 1], rows[:, 2])
@@ -103,6 +108,7 @@ class AdaLNZero(nnx.Module):
         )
 
     def __call__(self, emb: jax.Array) -> Modulation:
+        """emb (B, D) -> the modulation of `parts`."""
         modulation: Modulation = {part: (None, None, None) for part in PARTS}
         if self.linear is None:
             return modulation

@@ -67,6 +67,7 @@ class Linear(nnx.Module):
         self.bias = parameter(zeros, rngs, outs, axes[len(ins) :])
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """x (..., *in_shape) -> (..., *out_shape) in the compute dtype."""
         kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
         # One flat product: contracting several leading axes for the kernel's gradient would make XLA copy the
         # activations transposed (measured on CPU: a quarter of a training step).
@@ -118,5 +119,6 @@ class MLP(nnx.Module):
         self.down = Linear(hidden, width, ("mlp", "embed"), dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """x (..., D) -> (..., D)."""
         x = nnx.gelu(self.up(x), approximate=True)  # (..., 4D)
         return self.down(x)  # (..., D)

@@ -37,7 +37,7 @@ def positions_3d(grid: tuple[int, int, int], width: int, sample_size: int, kind:
 
 
 def positions_2d(grid: tuple[int, int, int], width: int) -> np.ndarray:
-    """DiT's table (arXiv 2212.09748), channels [column D/2 | row D/2], the same in every frame: (f, h, w, D) float32."""
+    """DiT's table (arXiv 2212.09748), [column D/2 | row D/2], the same in every frame: (f, h, w, D) float32."""
     f, h, w = grid
     column = np.broadcast_to(sincos(width // 2, np.arange(w))[None, None, :], (f, h, w, width // 2))
     row = np.broadcast_to(sincos(width // 2, np.arange(h))[None, :, None], (f, h, w, width // 2))

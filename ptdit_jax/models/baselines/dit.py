@@ -41,14 +41,17 @@ class DiT(PTDiT):
     """DiT with the call of PT-DiT; the window and the proxy ratio have no meaning here and are ignored."""
 
     def make_block(self, index: int, rngs: nnx.Rngs) -> nnx.Module:
+        """A DiT block, whatever its index."""
         del index
         return DiTBlock(self.arch, rngs=rngs)
 
     def layout(
         self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None
     ) -> Windowing:
+        """One window of all tokens."""
         everything = super().layout(size, window=(1, 1, 1), proxy_ratio=None).grid
         return Windowing(everything, everything, everything)
 
     def positions(self, layout: Windowing) -> jax.Array:
+        """DiT's 2-D table, (f, h, w, D) float32."""
         return jnp.asarray(positions_2d(layout.grid, self.arch.width))
