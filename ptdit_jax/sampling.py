@@ -4,6 +4,7 @@ Shapes: N samples, C channels, F frames, H height, W width.
 """
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -108,21 +109,31 @@ def generate(
     step = jax.jit(step, out_shardings=place, donate_argnums=3)
     gather = jax.jit(lambda x: x, out_shardings=replicated(mesh))
 
-    samples = []
-    starts = range(0, len(labels), batch)
-    total = len(starts) * method.evaluations
     silent = description is None or jax.process_index() != 0
+    rows = [{name: np.float32(value) for name, value in row.items()} for row in method.rows()]
+    all_keys = sample_keys(seed, labels)
+    starts = range(0, len(labels), batch)
+
+    def inputs(first: int) -> tuple[jax.Array, jax.Array]:
+        """Keys and labels of a batch; the last one repeats the last sample."""
+        chosen = np.arange(first, first + batch).clip(max=len(labels) - 1)
+        return jax.device_put(all_keys[chosen], place), jax.device_put(labels[chosen], place)
+
+    if not silent:
+        print("compiling the sampler ...", end=" ", flush=True)
+    before = time.perf_counter()
+    keys, batch_labels = inputs(0)
+    step = step.lower(params, keys, batch_labels, start(keys), np.uint32(0), rows[0]).compile()
+    if not silent:
+        print(f"{time.perf_counter() - before:.1f} s", flush=True)
+
+    samples = []
+    total = len(starts) * len(rows)
     with tqdm.tqdm(total=total, desc=description, unit="eval", dynamic_ncols=True, disable=silent) as bar:
-        all_keys = sample_keys(seed, labels)
         for first in starts:
-            chosen = np.arange(first, first + batch).clip(
-                max=len(labels) - 1
-            )  # the last batch repeats its end
-            keys = jax.device_put(all_keys[chosen], place)
-            batch_labels = jax.device_put(labels[chosen], place)
+            keys, batch_labels = inputs(first)
             state = start(keys)
-            for number, row in enumerate(method.rows()):
-                row = {name: np.float32(value) for name, value in row.items()}
+            for number, row in enumerate(rows):
                 state = step(params, keys, batch_labels, state, np.uint32(number), row)
                 jax.block_until_ready(state)  # so that the bar tells the truth
                 bar.update(1)
