@@ -251,7 +251,7 @@ def disassemble(ours: Mapping[Path, np.ndarray], arch: Architecture) -> Iterator
 
 
 def declared_positions(arch: Architecture, frames: int) -> np.ndarray:
-    """The released buffer `pos_embed.pos_embed`, of the declared size: (1, frames, tokens a frame, D) float32."""
+    """The released buffer `pos_embed.pos_embed` of the declared size: (1, frames, tokens a frame, D)."""
     side = max(arch.sample_size // arch.patch, 1)
     if arch.family == "dit":
         table = positions_2d((frames, side, side), arch.width)

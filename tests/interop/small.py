@@ -1,0 +1,66 @@
+"""Small configs, checkpoints with random weights in them, and PyTorch files."""
+
+import json
+
+import numpy as np
+import orbax.checkpoint as ocp
+import torch
+from flax import nnx
+
+from configs import c2i_digits
+from ptdit_jax import config as rules
+from ptdit_jax.interop import conversion
+from tests.models import tiny
+
+TINY = {
+    "model.depth": 2,
+    "model.width": 32,
+    "model.heads": 2,
+    "train.ema_decays": (0.9,),
+    "sampling.ema": 0.9,
+    "evaluation.name": "none",
+}
+"""What makes `configs/c2i_digits.py` a matter of milliseconds."""
+
+TEXT = {"model.condition": "text", "model.text_dim": 24, "model.text_length": 6}
+
+
+def config(**fields):
+    """The tiny config with other fields, "model__depth" for model.depth."""
+    changed = c2i_digits.get_config()
+    wanted = TINY | {name.replace("__", "."): value for name, value in fields.items()}
+    changed.update_from_flattened_dict(wanted)
+    rules.validate(changed, check_data=False)
+    return changed
+
+
+def random_params(config, seed=0):
+    """Weights that leave no part idle, nested dicts of numpy arrays."""
+    module = tiny.filled(tiny.abstract(conversion.architecture(config)), seed)
+    tree = nnx.to_pure_dict(nnx.state(module))
+    return conversion.nested(conversion.flattened(tree))
+
+
+def write_checkpoint(folder, config, **trees):
+    """A step as training writes it, with the items a sampler reads."""
+    items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+    items["config"] = ocp.args.JsonSave(json.loads(rules.to_json(config)))
+    with ocp.CheckpointManager(folder / "checkpoints") as manager:
+        manager.save(7, args=ocp.args.Composite(**items))
+    return folder
+
+
+def released_tensors(config, seed=0):
+    """A random state dict in the released layout, buffer included."""
+    arch = conversion.architecture(config)
+    tensors = dict(conversion.released.to_released(conversion.flattened(random_params(config, seed)), arch))
+    tensors["pos_embed.pos_embed"] = conversion.released.declared_positions(arch, config.data.frames)
+    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
+
+
+def network(config, params):
+    """Our network with the parameters, as a module."""
+    graphdef = nnx.graphdef(tiny.abstract(conversion.architecture(config)))
+    return nnx.merge(graphdef, params)
+
+
