@@ -38,22 +38,25 @@ from ptdit_jax.training import checkpoint, denoising, metrics, optimizer, signal
 
 def main(config: Any, workdir: Path) -> int:
     """Train, then sample and evaluate; returns the exit code."""
-    began = time.perf_counter()
-    is_host = jax.process_index() == 0
-
-    # --- config
     rules.validate(config, devices=jax.device_count())
     cache = cli.enable_compilation_cache()
     workdir.mkdir(parents=True, exist_ok=True)
-    checkpoints = checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep)
-    if checkpoints.last is not None:
-        saved = rules.from_json(json.dumps(checkpoint.load_config(checkpoint.find(workdir))))
-        if conflicts := rules.conflicts(saved, config):
-            rule = f"{workdir} cannot be continued with another config; use another --workdir, or undo:"
-            raise ValueError("\n  ".join([rule, *conflicts]))
-    if is_host:
-        results.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
-        print(f"run folder: {workdir}/  (compiled programs: {cache})")
+    with checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+        if checkpoints.last is not None:
+            saved = rules.from_json(json.dumps(checkpoint.load_config(checkpoint.find(workdir))))
+            if conflicts := rules.conflicts(saved, config):
+                rule = f"{workdir} cannot be continued with another config; use another --workdir, or undo:"
+                raise ValueError("\n  ".join([rule, *conflicts]))
+        if jax.process_index() == 0:
+            results.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
+            print(f"run folder: {workdir}/  (compiled programs: {cache})")
+        return train(config, workdir, checkpoints)
+
+
+def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints) -> int:
+    """Train on from the last checkpoint, then sample and evaluate; returns the exit code."""
+    began = time.perf_counter()
+    is_host = jax.process_index() == 0
 
     # --- mesh
     mesh = make_mesh(config.mesh)
@@ -173,7 +176,6 @@ def main(config: Any, workdir: Path) -> int:
         print(f"trained {steps} steps, saved in {checkpoints.last_path}")
     else:
         print(f"training is done: {done} steps in {checkpoints.last_path}")
-    checkpoints.close()
 
     # --- finish
     averaged = train_state.emas.get(state.ema_name(config.sampling.ema), train_state.params)

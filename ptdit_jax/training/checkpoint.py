@@ -12,6 +12,8 @@ killed process left behind is removed at the next start.
 """
 
 import dataclasses
+import errno
+import fcntl
 import os
 import re
 from collections.abc import Callable
@@ -45,7 +47,7 @@ class Progress:
 
 
 class Checkpoints:
-    """The checkpoints of a run's folder."""
+    """The checkpoints of a run's folder, which belongs to this process until `close` or the end of a `with`."""
 
     def __init__(self, folder: Path, *, keep: int):
         """Open or create `folder`, and remove what an interrupted save left.
@@ -55,7 +57,7 @@ class Checkpoints:
           keep: newest checkpoints kept; 0 = all.
 
         Raises:
-          CheckpointError: the folder cannot be created or read.
+          CheckpointError: the folder cannot be created or read, or another process writes into it.
         """
         self.folder = folder.absolute()
         options = ocp.CheckpointManagerOptions(
@@ -64,6 +66,9 @@ class Checkpoints:
         )
         self._saving: int | None = None
         self._good: int | None = None
+        self._guarded("opened", lambda: self.folder.mkdir(parents=True, exist_ok=True))
+        self._lock = os.open(self.folder, os.O_RDONLY) if jax.process_index() == 0 else None
+        self._guarded("opened", self._take)
         self._manager = self._guarded("opened", lambda: ocp.CheckpointManager(self.folder, options=options))
         self._good = self._manager.latest_step()
 
@@ -147,6 +152,34 @@ class Checkpoints:
         """
         self.wait()
         self._manager.close()
+        self._release()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:  # a save that is under way may be the reason
+            self._release()
+
+    def _take(self) -> None:
+        """Lock the folder; the system unlocks it however this process ends."""
+        if self._lock is None:
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._release()
+            raise OSError("another process trains in it") from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):  # a file system without locks
+                raise
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _guarded(self, verb: str, call: Callable[[], Any]) -> Any:
         """Run an Orbax call; the storage layer reports a full disk as ValueError too."""

@@ -136,6 +136,17 @@ def test_a_folder_that_cannot_be_written(tmp_path):
         checkpoint.Checkpoints(tmp_path / "file" / "c", keep=0)
 
 
+def test_one_process_at_a_time(tmp_path):
+    with (
+        checkpoint.Checkpoints(tmp_path / "c", keep=0),
+        pytest.raises(checkpoint.CheckpointError, match=f"in {tmp_path}/c: another process trains in it"),
+    ):
+        checkpoint.Checkpoints(tmp_path / "c", keep=0)
+    with pytest.raises(KeyError), checkpoint.Checkpoints(tmp_path / "c", keep=0):
+        raise KeyError
+    checkpoint.Checkpoints(tmp_path / "c", keep=0).close()
+
+
 def check_for_a_while(checkpoints):
     end = time.monotonic() + 60
     while time.monotonic() < end:
