@@ -39,7 +39,7 @@ def run(workdir, arguments, *, expect=0, **options):
     return output
 
 
-def wait_until(process, condition, seconds=120):
+def wait_until(process, condition, seconds=300):
     """Wait for a condition while the process runs."""
     end = time.monotonic() + seconds
     while not condition():
