@@ -63,7 +63,7 @@ def test_block_is_the_six_steps(case):
     def call(module, z, emb, text, mask):
         return merge_and_crop(module(pad_and_partition(z, layout), emb, text, mask, layout, None), layout)
 
-    out = jax.jit(call, compiler_options=tiny.FAST)(module, jnp.asarray(z), emb, text, mask)
+    out = jax.jit(call, compiler_options=tiny.FAST)(module, z, emb, text, mask)
     assert out.dtype == jnp.float32
     p = tiny.numbers(module)
     for b in range(2):
