@@ -64,17 +64,14 @@ def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, ve
         announce(found)
         released.check_names(found.shapes, arch)
         check_positions(found, arch, config.data.frames)
-        params = nested(released.assemble(found.read, arch))
+        flat = released.assemble(found.read, arch)
+        # Orbax copies numpy arrays before it writes them, and JAX's not.
+        params = nested({path: jax.device_put(flat.pop(path)) for path in list(flat)})
 
         stored = config.copy_and_resolve_references()
         stored.sampling.ema = 0
-        items = ocp.args.Composite(
-            params=ocp.args.StandardSave(params),
-            config=ocp.args.JsonSave(json.loads(rules.to_json(stored))),
-        )
-        with ocp.CheckpointManager(folder / "checkpoints") as manager:
-            manager.save(0, args=items)
-        del params, items
+        save(folder / "checkpoints", params, json.loads(rules.to_json(stored)))
+        del params
         (folder / "config.json").write_text(rules.to_json(stored))
 
         report = parity.UNCHECKED
@@ -256,18 +253,37 @@ def flattened(tree: dict[Any, Any], path: released.Path = ()) -> dict[released.P
     return {p: array for name, child in tree.items() for p, array in flattened(child, (*path, name)).items()}
 
 
+def save(checkpoints: Path, params: Any, config: dict[str, Any]) -> None:
+    """Write step 0 with the items `params` and `config`, holding at most a gigabyte more than `params`."""
+    handlers = {
+        # Compression would take most of the time, and random bits do not compress.
+        "params": ocp.PyTreeCheckpointHandler(save_concurrent_gb=1, use_compression=False),
+        "config": ocp.JsonCheckpointHandler(),
+    }
+    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
+    with ocp.CheckpointManager(checkpoints, options=options, item_handlers=handlers) as manager:
+        args = ocp.args.Composite(params=ocp.args.PyTreeSave(params), config=ocp.args.JsonSave(config))
+        manager.save(0, args=args)
+
+
 def restore(step: Path, name: str, arch: Architecture) -> Any:
-    """Parameters of a checkpoint: nested dicts of arrays on the first device.
+    """Parameters of a checkpoint: nested dicts of arrays on the first device; reads a gigabyte at a time.
 
     Raises:
-      OSError: they cannot be read, or belong to another network.
+      CheckpointError: they cannot be read, or belong to another network.
     """
     state = nnx.state(nnx.eval_shape(lambda: models.build(arch, nnx.Rngs(0))), nnx.Param)
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), nnx.to_pure_dict(state)
     )
-    return checkpoint.load_params(step, name, abstract)
+    args = ocp.args.PyTreeRestore(abstract, ocp.checkpoint_utils.construct_restore_args(abstract))
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(restore_concurrent_gb=1)) as checkpointer:
+            return checkpointer.restore(step / name, args=args)
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise checkpoint.CheckpointError(f"checkpoint {step / name} cannot be read: {reason}") from error
 
 
 def number_of_parameters(arch: Architecture) -> int:

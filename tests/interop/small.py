@@ -9,7 +9,7 @@ from flax import nnx
 
 from configs import c2i_digits
 from ptdit_jax import config as rules
-from ptdit_jax.interop import conversion
+from ptdit_jax.interop import conversion, parity
 from tests.models import tiny
 
 TINY = {
@@ -22,7 +22,7 @@ TINY = {
 }
 """What makes `configs/c2i_digits.py` a matter of milliseconds."""
 
-TEXT = {"model.condition": "text", "model.text_dim": 24, "model.text_length": 6}
+all_cases = parity.cases  # before a fixture takes fewer
 
 
 def config(**fields):
@@ -55,12 +55,10 @@ def released_tensors(config, seed=0):
     arch = conversion.architecture(config)
     tensors = dict(conversion.released.to_released(conversion.flattened(random_params(config, seed)), arch))
     tensors["pos_embed.pos_embed"] = conversion.released.declared_positions(arch, config.data.frames)
-    return {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
+    return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
 
 
 def network(config, params):
     """Our network with the parameters, as a module."""
     graphdef = nnx.graphdef(tiny.abstract(conversion.architecture(config)))
     return nnx.merge(graphdef, params)
-
-

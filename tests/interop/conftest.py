@@ -1,0 +1,33 @@
+"""Programs compile fast, parity is checked on one input where a test is not about it, PyTorch has one thread."""
+
+import sys
+
+import pytest
+import torch
+
+from ptdit_jax.interop import parity
+from ptdit_jax.interop.export import modeling_ptdit
+from tests.interop import small
+from tests.models import tiny
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fast():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    parity.COMPILER_OPTIONS.update(tiny.FAST)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parity, "cases", lambda arch, window: small.all_cases(arch, window)[1:2])
+        yield
+    parity.COMPILER_OPTIONS.clear()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def exported_sample():
+    """The exported sample.py as a module; the module that it finds in its folder is the package's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "modeling_ptdit", modeling_ptdit)
+        from ptdit_jax.interop.export import sample
+
+        yield sample
