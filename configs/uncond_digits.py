@@ -1,6 +1,8 @@
 """Unconditional PT-DiT on the same digits as `c2i_digits`.
 
-python -m ptdit_jax.train --config configs/uncond_digits.py
+launch/run.sh --config configs/uncond_digits.py
+
+Expected on 2 CPU cores: under 5 minutes.
 """
 
 import ml_collections
@@ -13,5 +15,6 @@ def get_config() -> ml_collections.ConfigDict:
     config = c2i_digits.get_config()
     config.model.condition = "none"
     config.sampling.guidance = 1.0
+    config.sampling.guidance_interval = (0.0, 1.0)
     config.evaluation.name = "none"
     return config
