@@ -1,13 +1,14 @@
 """Whole networks: against the float64 reference, at every size and window, under jit, scan and remat."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ptdit_jax.models import ptdit
+from ptdit_jax.models import proxy, ptdit
 from ptdit_jax.models.window import pad_and_partition
 from tests.models import reference, tiny
 
@@ -184,6 +185,24 @@ def test_random_extraction_needs_a_key_and_depends_on_it():
     outputs = [tiny.run(model, *arguments, jax.random.key(seed), window=(1, 2, 2)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert np.abs(outputs[0] - outputs[2]).max() > 0.01
+
+
+def test_every_block_draws_on_its_own(monkeypatch):
+    arch = tiny.architecture("class", depth=4, extraction="random", unroll=0)
+    keys, extract = [], proxy.EXTRACTIONS["random"]
+
+    def recorded(z, layout, key):
+        keys.append(jax.random.key_data(key))
+        return extract(z, layout, key)
+
+    @functools.partial(jax.jit, compiler_options=tiny.FAST)
+    def run(model, x, t, labels, key):
+        model(x, t, labels, window=(1, 2, 2), key=key)
+        return jnp.stack(keys)
+
+    monkeypatch.setitem(proxy.EXTRACTIONS, "random", recorded)
+    used = run(tiny.network(arch), *tiny.inputs(arch, (1, 4, 4)), jax.random.key(0))
+    assert len(np.unique(used, axis=0)) == arch.depth
 
 
 def test_jit_equals_eager():

@@ -70,7 +70,7 @@ def test_learned_variance_doubles_the_output():
         ({"variant": "custom", "depth": 2, "width": 32}, "model.heads=0 must be at least 1"),
         ({"patch": 0}, "model.patch=0 must be at least 1"),
         ({"heads": 7}, "model.width=288 must be a multiple of model.heads=7"),
-        ({"width": 36, "heads": 6}, "model.width=36 must be a multiple of 16"),
+        ({"width": 24, "heads": 6}, "model.width=24 must be a multiple of 16"),
         ({"condition": "image"}, "model.condition='image' is unknown; it is one of 'class', 'text', 'none'"),
         ({"adaln": "film"}, "model.adaln='film' is unknown; it is one of 'auto', 'single', 'zero'"),
         ({"zero_linears": "maybe"}, "model.zero_linears='maybe' is unknown"),
