@@ -16,6 +16,7 @@ Exit code: 0 done; 1 the run cannot go on (disk, memory, divergence); 2 the comm
 """
 
 import collections
+import dataclasses
 import json
 import math
 import sys
@@ -86,6 +87,11 @@ def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints) -> in
     done = 0
     if checkpoints.last is None:
         train_state = jax.jit(init, out_shardings=shardings)(init_key)
+        if config.train.init_from:
+            source = checkpoint.find(Path(config.train.init_from))
+            params = checkpoint.load_params(source, "params", abstract.params)
+            emas = {name: jax.tree.map(jnp.copy, params) for name in train_state.emas}
+            train_state = dataclasses.replace(train_state, params=params, emas=emas)
     else:
         train_state, progress = checkpoints.restore(abstract)
         loader.set_state(progress.data)
