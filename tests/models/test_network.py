@@ -64,6 +64,13 @@ def test_every_kind_of_network(condition, changes):
     assert_matches(tiny.architecture(condition, **changes), (3, 6, 10), (2, 2, 2))
 
 
+def test_linear_injection_runs_at_its_own_window_only():
+    arch = tiny.architecture("class", injection="linear", linear_tokens=4)
+    assert_matches(arch, (1, 6, 10), (1, 2, 2))
+    with pytest.raises(ValueError, match=r"windows of 4 tokens, not \(1, 3, 4\)"):
+        tiny.run(tiny.network(arch), *tiny.inputs(arch, (1, 6, 10)), window=(1, 4, 4))
+
+
 def test_padding_cannot_influence_the_output(monkeypatch):
     """Whatever the padding starts with."""
     arch = tiny.architecture("text", depth=3)

@@ -1,5 +1,6 @@
 """Windows, shifts and masks against loops over coordinates, at sizes that windows do not divide."""
 
+import functools
 import itertools
 
 import jax
@@ -15,7 +16,8 @@ from tests.models import reference, tiny
 
 GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9))
 WINDOWS = st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 5))
-few_examples = settings(max_examples=6)  # where each size is compiled
+jit = functools.partial(jax.jit, compiler_options=tiny.FAST)
+few_examples = settings(max_examples=12)  # where each size is compiled
 
 
 def numbered(grid, features=1):
@@ -48,7 +50,7 @@ def test_partition_is_row_major_over_windows_and_inside(counts, window):
 def test_padding_surrounds_the_real_tokens_and_is_cropped(grid, window):
     layout = W.windowing(grid, window)
     x = 1 + numbered(grid, 2)
-    cut = np.asarray(W.pad_and_partition(jnp.asarray(x), layout))
+    cut = np.asarray(jit(lambda x: W.pad_and_partition(x, layout))(x))
     np.testing.assert_array_equal(W.merge_and_crop(cut, layout), x)
     members = reference.windows(grid, layout.window)
     real = [[x[(1, *token)].tolist() for token in window] for window in members]
@@ -110,13 +112,14 @@ def test_cyclic_shift_rolls_by_half_a_window_and_back(grid, window):
     padded, half = layout.padded, [c // 2 for c in layout.window]
     x = numbered(padded)
     cut = W.partition(x, layout.window)
-    shifted = W.cyclic_shift(jnp.asarray(cut), layout)
+    there = lambda x: W.cyclic_shift(x, layout)  # noqa: E731
+    shifted, back = jit(lambda x: (there(x), W.cyclic_shift(there(x), layout, backward=True)))(cut)
     rolled = np.empty_like(x)
     for token in reference.tokens(padded):
         source = tuple((p + s) % size for p, s, size in zip(token, half, padded))
         rolled[(slice(None), *token)] = x[(slice(None), *source)]
     np.testing.assert_array_equal(shifted, W.partition(rolled, layout.window))
-    np.testing.assert_array_equal(W.cyclic_shift(shifted, layout, backward=True), cut)
+    np.testing.assert_array_equal(back, cut)
 
 
 def allowed_pairs(layout, groups, half):
@@ -155,7 +158,7 @@ def test_shifted_mask_is_the_regions(grid, window):
     layout = W.windowing(grid, window)
     half = [c // 2 for c in layout.window]
     groups = reference.shifted_groups(grid, layout.window)
-    check_mask(W.shifted_window_mask(layout), *allowed_pairs(layout, groups, half))
+    check_mask(jit(lambda: W.shifted_window_mask(layout))(), *allowed_pairs(layout, groups, half))
 
 
 @few_examples
@@ -164,7 +167,7 @@ def test_shifted_mask_is_the_regions(grid, window):
 def test_window_mask_hides_padding(grid, window):
     layout = W.windowing(grid, window)
     groups = reference.windows(grid, layout.window)
-    check_mask(W.window_mask(layout), *allowed_pairs(layout, groups, (0, 0, 0)))
+    check_mask(jit(lambda: W.window_mask(layout))(), *allowed_pairs(layout, groups, (0, 0, 0)))
 
 
 @given(grid=GRIDS, window=WINDOWS)
@@ -191,7 +194,7 @@ def test_window_attention_is_attention_over_lists_of_tokens(shifted):
     make = lambda: W.WindowAttention(16, 2, shifted=shifted, dtype=jnp.float32, rngs=nnx.Rngs(0))  # noqa: E731
     module = tiny.filled(nnx.eval_shape(make))
     x = np.random.default_rng(0).standard_normal((2, *layout.padded, 16)).astype(np.float32)
-    attend = jax.jit(lambda module, x: module(x, layout), compiler_options=tiny.FAST)
+    attend = jit(lambda module, x: module(x, layout))
     out = np.asarray(W.merge_and_crop(attend(module, W.partition(x, window)), layout))
     p = tiny.numbers(module)["attention"]
     groups = reference.shifted_groups(grid, window) if shifted else reference.windows(grid, window)
