@@ -37,14 +37,14 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 100
-    config.train.steps = 3000
+    config.train.steps = 2800
     config.train.ema_decays = (0.999,)
     config.checkpoint.every = 500
 
     config.sampling.sampler = "heun"
     config.sampling.steps = 25
     config.sampling.guidance = 2.0
-    config.sampling.guidance_interval = (0.0, 0.3)  # guided at all times, digits of a class look alike
+    config.sampling.guidance_interval = (0.0, 0.4)  # guided at all times, digits of a class look alike
     config.sampling.count = 100
     config.sampling.batch = 250
     config.sampling.ema = 0.999

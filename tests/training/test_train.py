@@ -129,6 +129,16 @@ def test_a_run_that_is_done_makes_only_what_is_missing(reference, tmp_path, tiny
     assert stamps == {path: path.stat().st_mtime_ns for path in (workdir / "checkpoints").rglob("*")}
 
 
+def test_a_run_can_start_with_the_parameters_of_another(reference, tmp_path, tiny):
+    """The norm logged at step 1 is that of the parameters the other run ended with, not of random ones."""
+    fields = {"train__steps": 1, "evaluation__name": "none", "sampling__count": 1}
+    assert train.main(tiny(train__init_from=str(reference), **fields)[0], tmp_path / "run") == 0
+    params = runs.contents(reference / "checkpoints" / "24")["params"]
+    norm = np.sqrt(sum(np.sum(np.square(leaf, dtype=np.float64)) for leaf in jax.tree.leaves(params)))
+    np.testing.assert_allclose(float(table(tmp_path / "run")["param_norm"][0]), norm, rtol=1e-5)
+    assert abs(float(table(reference)["param_norm"][0]) / norm - 1) > 1e-3
+
+
 def test_another_config_does_not_continue_a_run(reference, tiny):
     config, _ = tiny(optimizer__learning_rate=0.5, data__batch=32, checkpoint__every=7)
     with pytest.raises(ValueError, match="cannot be continued") as caught:
