@@ -44,7 +44,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.sampling.sampler = "heun"
     config.sampling.steps = 25
     config.sampling.guidance = 2.0
-    config.sampling.guidance_interval = (0.0, 0.4)  # guided at all times, digits of a class look alike
+    config.sampling.guidance_interval = (0.0, 0.3)  # guided at all times, digits of a class look alike
     config.sampling.count = 100
     config.sampling.batch = 250
     config.sampling.ema = 0.999
