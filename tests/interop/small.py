@@ -19,6 +19,10 @@ TINY = {
     "train.ema_decays": (0.9,),
     "sampling.ema": 0.9,
     "evaluation.name": "none",
+    "model.patch": 1,
+    "model.unroll": 1,
+    "sampling.sampler": "euler",
+    "sampling.guidance_interval": (0.0, 1.0),
 }
 """What makes `configs/c2i_digits.py` a matter of milliseconds."""
 

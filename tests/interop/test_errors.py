@@ -12,7 +12,7 @@ from ptdit_jax import cli, convert
 from tests.interop import small
 
 CONFIG = ["--config=configs/c2i_digits.py", "--config.model.depth=2", "--config.model.width=32"]
-CONFIG += ["--config.model.heads=2"]
+CONFIG += ["--config.model.heads=2", "--config.model.patch=1"]
 
 
 def call(*arguments):
@@ -161,7 +161,12 @@ def test_wrong_files(good, make, message, tmp_path, capsys, monkeypatch):
 def test_wrong_commands(good, tmp_path, capsys, monkeypatch):
     source = tmp_path / "w.safetensors"
     save_file(good, source)
-    wrong_config = ["--config=configs/c2i_digits.py", "--config.model.heads=2", "--config.model.width=32"]
+    wrong_config = [
+        "--config=configs/c2i_digits.py",
+        "--config.model.heads=2",
+        "--config.model.width=32",
+        "--config.model.patch=1",
+    ]
     out = ["--out", tmp_path / "out"]
     assert call("from-torch", source, *wrong_config, *out) == cli.USER_ERROR
     check_line(capsys, "missing: transformer_blocks.2.")
