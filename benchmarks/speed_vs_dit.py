@@ -89,19 +89,21 @@ def main(argv: list[str]) -> int:
     sides = [int(side) for side in args.tokens.split(",")]
     if unknown := [side for side in sides if side not in CASES]:
         parser.error(f"--tokens {unknown[0]}: must be of {', '.join(map(str, CASES))}")
-    with tqdm.tqdm(total=len(sides) * args.repeats, desc="measure", unit="round") as bar:
-        rows = [row for side in sides for row in measure(side, args.repeats, args.unroll, bar)]
     print(
         f"{jax.devices()[0].device_kind} ({jax.default_backend()}), jax {jax.__version__}, unroll {args.unroll}\n"
     )
     print("| tokens | window | batch | pass | PT-DiT/S-Class ms | DiT-S/2 ms | speed | by medians | target |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for row in rows:
-        ours, theirs = (row[name]["min_ms"] for name in NETWORKS)
-        print(
-            f"| {row['tokens']} | {row['window']} | {row['batch']} | {row['pass']} | {ours:.0f} | {theirs:.0f} | "
-            f"{row['speed']:.2f}x | {row['speed_median']:.2f}x | {row['target']:.1f}x |"
-        )
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    rows = []
+    with tqdm.tqdm(total=len(sides) * args.repeats, desc="measure", unit="round") as bar:
+        for side in sides:
+            for row in measure(side, args.repeats, args.unroll, bar):
+                rows.append(row)
+                ours, theirs = (row[name]["min_ms"] for name in NETWORKS)
+                bar.write(
+                    f"| {row['tokens']} | {row['window']} | {row['batch']} | {row['pass']} | {ours:.0f} | "
+                    f"{theirs:.0f} | {row['speed']:.2f}x | {row['speed_median']:.2f}x | {row['target']:.1f}x |"
+                )
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n")
     return 0
