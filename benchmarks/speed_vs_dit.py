@@ -1,9 +1,10 @@
 """PT-DiT/S-Class against DiT-S/2 on this machine: the paper's pair at equal parameters, both by this package.
 
-    python -m benchmarks.speed_vs_dit [--tokens 16,32,64] [--repeats 9] [--unroll 1] [--json FILE]
+    python -m benchmarks.speed_vs_dit [--tokens 16,32,64] [--repeats 9] [--remat dots] [--unroll 1] [--json FILE]
 
-Both networks run in turn, so that what else the machine does meets both alike; the table's ratios are those of
-the fastest of `--repeats` calls, the medians stand beside.  Shapes: B latents of 4 x S x S, patch 2.
+Both networks run in turn, so that what else the machine does meets both alike, the forward pass before the
+backward one, whose memory it would otherwise have to be given back first; the table's ratios are those of the
+fastest of `--repeats` calls, the medians stand beside.  Shapes: B latents of 4 x S x S, patch 2.
 """
 
 import argparse
@@ -28,10 +29,10 @@ NETWORKS = {"PT-DiT/S-Class": ("ptdit", "S-Class"), "DiT-S/2": ("dit", "S")}
 TARGETS = {16: (1.4, 1.6), 32: (2.0, 3.0), 64: (4.0, 8.0)}
 
 
-def make(family: str, variant: str, unroll: int) -> tuple[nnx.GraphDef, nnx.State]:
+def make(family: str, variant: str, remat: str, unroll: int) -> tuple[nnx.GraphDef, nnx.State]:
     """A network of random weights, split into its definition and its parameters."""
     model = common.get_config().model
-    model.family, model.variant, model.unroll = family, variant, unroll
+    model.family, model.variant, model.remat, model.unroll = family, variant, remat, unroll
     network = models.create(model, window=(1, 2, 2), rngs=nnx.Rngs(0), learn_variance=True)
     graphdef, params = nnx.split(network, nnx.Param)
     # Zero-initialised parts would make most of the work multiply zeros.
@@ -41,14 +42,14 @@ def make(family: str, variant: str, unroll: int) -> tuple[nnx.GraphDef, nnx.Stat
     return graphdef, jax.tree.unflatten(tree, noisy)
 
 
-def measure(side: int, repeats: int, unroll: int, bar: tqdm.tqdm) -> list[dict]:
+def measure(side: int, repeats: int, remat: str, unroll: int, bar: tqdm.tqdm) -> list[dict]:
     """Times of both networks at `side` x `side` tokens: a row for forward, a row for forward and backward."""
     window, batch = CASES[side]
     x = jax.random.normal(jax.random.key(1), (batch, 4, 1, 2 * side, 2 * side))
     t, labels = jnp.full((batch,), 0.5), jnp.zeros((batch,), jnp.int32)
-    calls = {}
+    calls: dict[str, dict[str, tuple]] = {"forward": {}, "forward+backward": {}}
     for name, (family, variant) in NETWORKS.items():
-        graphdef, params = make(family, variant, unroll)
+        graphdef, params = make(family, variant, remat, unroll)
 
         def forward(params, graphdef=graphdef):
             return nnx.merge(graphdef, params)(x, t, labels, window=window)
@@ -56,20 +57,21 @@ def measure(side: int, repeats: int, unroll: int, bar: tqdm.tqdm) -> list[dict]:
         def loss(params, forward=forward):
             return jnp.mean(forward(params) ** 2)
 
-        for mode, function in (("forward", jax.jit(forward)), ("forward+backward", jax.jit(jax.grad(loss)))):
-            jax.block_until_ready(function(params))
-            calls[name, mode] = (function, params, [])
-    for _ in range(repeats):
-        for function, params, seconds in calls.values():
-            before = time.perf_counter()
-            jax.block_until_ready(function(params))
-            seconds.append(time.perf_counter() - before)
-        bar.update(1)
+        calls["forward"][name] = (jax.jit(forward), params)
+        calls["forward+backward"][name] = (jax.jit(jax.grad(loss)), params)
     rows = []
-    for mode, target in zip(("forward", "forward+backward"), TARGETS[side], strict=True):
+    for (mode, pair), target in zip(calls.items(), TARGETS[side], strict=True):
+        times = {name: [] for name in pair}
+        for function, params in pair.values():
+            jax.block_until_ready(function(params))
+        for _ in range(repeats):
+            for name, (function, params) in pair.items():
+                before = time.perf_counter()
+                jax.block_until_ready(function(params))
+                times[name].append(time.perf_counter() - before)
+            bar.update(1)
         row = {"tokens": f"{side}x{side}", "window": window, "batch": batch, "pass": mode, "target": target}
-        for name in NETWORKS:
-            seconds = calls[name, mode][2]
+        for name, seconds in times.items():
             row[name] = {"min_ms": 1e3 * min(seconds), "median_ms": 1e3 * statistics.median(seconds)}
         ours, theirs = (row[name] for name in NETWORKS)
         row["speed"] = theirs["min_ms"] / ours["min_ms"]
@@ -83,21 +85,21 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--tokens", default="16,32,64", help="tokens along a side, of 16, 32, 64")
     parser.add_argument("--repeats", type=int, default=9, help="calls of each")
+    parser.add_argument("--remat", default="dots", help="model.remat of both: dots is the fastest of both")
     parser.add_argument("--unroll", type=int, default=1, help="model.unroll of both: 1 = scan, 0 = no loop")
     parser.add_argument("--json", type=Path, help="also write the rows here")
     args = parser.parse_args(argv)
     sides = [int(side) for side in args.tokens.split(",")]
     if unknown := [side for side in sides if side not in CASES]:
         parser.error(f"--tokens {unknown[0]}: must be of {', '.join(map(str, CASES))}")
-    print(
-        f"{jax.devices()[0].device_kind} ({jax.default_backend()}), jax {jax.__version__}, unroll {args.unroll}\n"
-    )
+    device = f"{jax.devices()[0].device_kind} ({jax.default_backend()})"
+    print(f"{device}, jax {jax.__version__}, remat {args.remat}, unroll {args.unroll}\n")
     print("| tokens | window | batch | pass | PT-DiT/S-Class ms | DiT-S/2 ms | speed | by medians | target |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     rows = []
-    with tqdm.tqdm(total=len(sides) * args.repeats, desc="measure", unit="round") as bar:
+    with tqdm.tqdm(total=2 * len(sides) * args.repeats, desc="measure", unit="round") as bar:
         for side in sides:
-            for row in measure(side, args.repeats, args.unroll, bar):
+            for row in measure(side, args.repeats, args.remat, args.unroll, bar):
                 rows.append(row)
                 ours, theirs = (row[name]["min_ms"] for name in NETWORKS)
                 bar.write(

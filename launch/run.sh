@@ -87,6 +87,10 @@ case $accelerator in
     *) die "--accelerator $accelerator: must be cpu, cuda, tpu or auto" ;;
 esac
 export JAX_PLATFORMS=${JAX_PLATFORMS:-$platforms}
+if [[ $accelerator == cpu ]]; then
+    # Huge pages for the temporary arrays of a step, which XLA allocates anew each time: a third faster.
+    export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
+fi
 
 cd "$REPO"
 say "training: python -m ptdit_jax.train ${arguments[*]}"
