@@ -1,0 +1,75 @@
+"""What accelerators can do at most: the yardstick of utilisation, and of the bounds that `plan` prints.
+
+Sources: the pages of each generation under cloud.google.com/tpu/docs (v4, v5e, v5p, v6e), and NVIDIA's data sheets
+of A100, H100 and H200 (figures without sparsity).  Interconnect there is given as bits a second, or as the sum of
+both directions; here it is what a chip sends over all its links, in one direction.
+"""
+
+import dataclasses
+
+GIB = 2**30  # bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One accelerator, as one device of JAX.
+
+    Attributes:
+      name: short, as in the name of a topology ("v5e").
+      flops_bf16: FLOP/s of matrix products of bfloat16, accumulated in float32; also the yardstick of float32
+        training, whose matrix products run in one pass of bfloat16 (TPU) or in TF32 (GPU) unless told otherwise.
+      hbm_bytes: bytes of memory; compilers and drivers keep a little of it.
+      hbm_bandwidth: bytes/s.
+      ici_bandwidth: bytes/s that it can send to its neighbours (ICI, NVLink), over all links.
+    """
+
+    name: str
+    flops_bf16: float
+    hbm_bytes: int
+    hbm_bandwidth: float
+    ici_bandwidth: float
+
+
+CHIPS: dict[str, Chip] = {
+    chip.name: chip
+    for chip in (
+        Chip("v4", 275e12, 32 * GIB, 1228e9, 300e9),
+        Chip("v5e", 197e12, 16 * GIB, 819e9, 200e9),
+        Chip("v5p", 459e12, 95 * GIB, 2765e9, 600e9),
+        Chip("v6e", 918e12, 32 * GIB, 1640e9, 400e9),
+        Chip("A100-40GB", 312e12, 40 * GIB, 1555e9, 300e9),
+        Chip("A100-80GB", 312e12, 80 * GIB, 2039e9, 300e9),
+        Chip("H100", 989e12, 80 * GIB, 3350e9, 450e9),
+        Chip("H200", 989e12, 141 * 10**9, 4800e9, 450e9),
+    )
+}
+"""By name."""
+
+# `jax.Device.device_kind` starts with one of these; the first that fits counts.  PCIe cards are other chips: fewer
+# FLOP/s and no NVLink.
+_KINDS = (
+    ("TPU v4 lite", None),
+    ("TPU v4", "v4"),
+    ("TPU v5 lite", "v5e"),
+    ("TPU v5e", "v5e"),
+    ("TPU v5", "v5p"),
+    ("TPU v6 lite", "v6e"),
+    ("TPU v6e", "v6e"),
+    ("NVIDIA A100-SXM4-40GB", "A100-40GB"),
+    ("NVIDIA A100-SXM4-80GB", "A100-80GB"),
+    ("NVIDIA H100 80GB HBM3", "H100"),
+    ("NVIDIA H200", "H200"),
+)
+
+
+def lookup(device_kind: str) -> Chip | None:
+    """The chip of a device.
+
+    Args:
+      device_kind: `jax.devices()[0].device_kind`, real or of a compile-only topology.
+
+    Returns:
+      None for a kind that is not in the table, such as a CPU.
+    """
+    name = next((name for prefix, name in _KINDS if device_kind.startswith(prefix)), None)
+    return CHIPS[name] if name else None
