@@ -45,21 +45,20 @@ CHIPS: dict[str, Chip] = {
 }
 """By name."""
 
-# `jax.Device.device_kind` starts with one of these; the first that fits counts.  PCIe cards are other chips: fewer
-# FLOP/s and no NVLink.
-_KINDS = (
-    ("TPU v4 lite", None),
-    ("TPU v4", "v4"),
-    ("TPU v5 lite", "v5e"),
-    ("TPU v5e", "v5e"),
-    ("TPU v5", "v5p"),
-    ("TPU v6 lite", "v6e"),
-    ("TPU v6e", "v6e"),
-    ("NVIDIA A100-SXM4-40GB", "A100-40GB"),
-    ("NVIDIA A100-SXM4-80GB", "A100-80GB"),
-    ("NVIDIA H100 80GB HBM3", "H100"),
-    ("NVIDIA H200", "H200"),
-)
+# By `jax.Device.device_kind`.  PCIe and NVL cards are other chips: fewer FLOP/s, another interconnect.
+_KINDS = {
+    "TPU v4": "v4",
+    "TPU v5 lite": "v5e",
+    "TPU v5e": "v5e",
+    "TPU v5": "v5p",
+    "TPU v5p": "v5p",
+    "TPU v6 lite": "v6e",
+    "TPU v6e": "v6e",
+    "NVIDIA A100-SXM4-40GB": "A100-40GB",
+    "NVIDIA A100-SXM4-80GB": "A100-80GB",
+    "NVIDIA H100 80GB HBM3": "H100",
+    "NVIDIA H200": "H200",
+}
 
 
 def lookup(device_kind: str) -> Chip | None:
@@ -71,5 +70,5 @@ def lookup(device_kind: str) -> Chip | None:
     Returns:
       None for a kind that is not in the table, such as a CPU.
     """
-    name = next((name for prefix, name in _KINDS if device_kind.startswith(prefix)), None)
+    name = _KINDS.get(device_kind)
     return CHIPS[name] if name else None
