@@ -1,0 +1,21 @@
+"""Text to image with PT-DiT/XL at 2048x2048 pixels, the size that the paper trains on one accelerator of 64 GB.
+
+launch/run.sh --config configs/t2i_xl_2048.py --config.data.path=FOLDER --config.mesh.context=4
+.venv/bin/python -m ptdit_jax.plan --config configs/t2i_xl_2048.py --topology v5e:2x2 --mesh context=4
+
+The batch is that of one replica, 1; a machine with more replicas takes a multiple.  docs/plan.md has the memory
+and the communication on machines of 4 to 512 chips.
+"""
+
+import ml_collections
+
+from configs import t2i_xl_1024
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """As `t2i_xl_1024` on 256x256x4 latents: 16,384 tokens in 64 windows of (1, 16, 16), one sample a step."""
+    config = t2i_xl_1024.get_config()
+    config.data.height = 256
+    config.data.width = 256
+    config.data.batch = 1
+    return config
