@@ -7,7 +7,7 @@ DEFAULT_CONFIG=configs/c2i_digits.py
 
 usage() {
     cat <<USAGE
-Usage: launch/run.sh [--accelerator cpu|cuda|tpu|auto] [ARGUMENT...]
+Usage: launch/run.sh [OPTION...] [ARGUMENT...]
 
 Makes .venv in the repository, installs the pinned requirements once, and runs
     python -m ptdit_jax.train ARGUMENT...
@@ -15,13 +15,31 @@ from the root of the repository, so relative paths start there.  Run again, it c
 
   --accelerator KIND   which wheels of JAX to install and which devices to use; auto (the default) looks for NVIDIA
                        GPUs and TPUs and takes the CPU where there are none
+  --simulate P[xD]     P processes on this machine's CPU, with D devices each (default 1), that talk over TCP as those
+                       of P machines would; every line they print starts with [p0], [p1], ...
+  --max-restarts N     start again from the last checkpoint, up to N times, after a process has failed or was lost;
+                       not after exit codes 0, 2 (command or config wrong), 130 and 143 (stopped as asked)
+  --help               this text
+
+Arguments, among others ('python -m ptdit_jax.train --help' has all):
+
   --config FILE        the experiment; default: $DEFAULT_CONFIG
   --config.FIELD=VALUE a field of it, as in --config.train.steps=500 (every field: configs/common.py)
   --workdir DIR        where checkpoints, metrics and pictures go; default: runs/NAME of the experiment
-  --help               this text
+  --coordinator HOST:PORT --processes N --process-id I
+                       this is process I of N; HOST is that of process 0, and PORT free there
+  --cluster auto       this is one of the processes that SLURM, Open MPI, Cloud TPU or Kubernetes started
+  --start-timeout S    seconds that all processes have to come
+  --step-timeout S     seconds a training step may take before it counts as hung
 
+Exit codes: docs/launch.md.
 Environment: PTDIT_PYTHON, the Python (3.11 or newer) to make .venv with.
 USAGE
+}
+
+wrong() {
+    say "error: $*"
+    exit 2
 }
 
 has_nvidia() {
@@ -41,6 +59,8 @@ has_tpu() {
 }
 
 accelerator=auto
+simulate=
+max_restarts=0
 has_config=no
 arguments=()
 while (($#)); do
@@ -49,12 +69,21 @@ while (($#)); do
             usage
             exit 0
             ;;
-        --accelerator)
-            (($# > 1)) || die "--accelerator needs a value: cpu, cuda, tpu or auto"
-            accelerator=$2
-            shift
+        --accelerator | --simulate | --max-restarts)
+            (($# > 1)) || wrong "$1 needs a value; see --help"
+            set -- "$1=$2" "${@:3}"
+            continue
             ;;
         --accelerator=*) accelerator=${1#*=} ;;
+        --simulate=*)
+            simulate=${1#*=}
+            [[ $simulate =~ ^[1-9][0-9]{0,3}(x[1-9][0-9]{0,3})?$ ]] ||
+                wrong "--simulate $simulate: must be P or PxD, P processes with D devices each, such as 4 or 2x4"
+            ;;
+        --max-restarts=*)
+            max_restarts=${1#*=}
+            [[ $max_restarts =~ ^[0-9]{1,6}$ ]] || wrong "--max-restarts $max_restarts: must be a number, 0 or more"
+            ;;
         *)
             [[ $1 == --config || $1 == --config=* ]] && has_config=yes
             arguments+=("$1")
@@ -63,6 +92,15 @@ while (($#)); do
     shift
 done
 [[ $has_config == yes ]] || arguments=("--config=$DEFAULT_CONFIG" "${arguments[@]}")
+if [[ -n $simulate ]]; then
+    [[ $accelerator == auto || $accelerator == cpu ]] ||
+        wrong "--accelerator $accelerator: must be cpu with --simulate, whose processes share the CPU"
+    for argument in "${arguments[@]}"; do
+        [[ ! $argument =~ ^--?(coordinator|processes|process-id|cluster)(=|$) ]] ||
+            wrong "$argument: must be left out with --simulate, which chooses it"
+    done
+    accelerator=cpu
+fi
 
 if [[ $accelerator == auto ]]; then
     if has_nvidia; then
@@ -84,7 +122,7 @@ case $accelerator in
         setup_env requirements.txt "requirements-$accelerator.txt"
         platforms=$accelerator,cpu
         ;;
-    *) die "--accelerator $accelerator: must be cpu, cuda, tpu or auto" ;;
+    *) wrong "--accelerator $accelerator: must be cpu, cuda, tpu or auto" ;;
 esac
 export JAX_PLATFORMS=${JAX_PLATFORMS:-$platforms}
 if [[ $accelerator == cpu ]]; then
@@ -94,4 +132,12 @@ fi
 
 cd "$REPO"
 say "training: python -m ptdit_jax.train ${arguments[*]}"
-exec "$PYTHON" -m ptdit_jax.train "${arguments[@]}"
+train=("$PYTHON" -m ptdit_jax.train "${arguments[@]}")
+supervise=("$PYTHON" launch/processes.py --max-restarts "$max_restarts")
+if [[ -n $simulate ]]; then
+    [[ $simulate == *x* ]] || simulate+=x1
+    exec "${supervise[@]}" --processes "${simulate%x*}" --devices "${simulate#*x}" -- "${train[@]}"
+elif ((max_restarts)); then
+    exec "${supervise[@]}" -- "${train[@]}"
+fi
+exec "${train[@]}"

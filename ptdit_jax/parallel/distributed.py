@@ -1,0 +1,184 @@
+"""Several processes of a run: how they are started, found and ended."""
+
+import argparse
+import ctypes
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import jax
+
+from ptdit_jax.parallel.peers import Peers, call_the_roll
+
+HEARTBEAT_TIMEOUT = 45  # seconds; JAX ends a run when a process says nothing for so long
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+    """How a run was started.
+
+    Attributes:
+      coordinator: HOST:PORT of process 0, or None to ask the cluster.
+      processes: how many there are, or None to ask the cluster.
+      process_id: of this one, or None to ask the cluster.
+      cluster: "" for a run of one process or one with the three above, "auto", or a name that JAX knows ("slurm",
+        "ompi", "mpi4py", ...).
+      start_timeout: seconds that all processes have to come.
+      step_timeout: seconds a step may take; 0 = any time.
+    """
+
+    coordinator: str | None = None
+    processes: int | None = None
+    process_id: int | None = None
+    cluster: str = ""
+    start_timeout: float = 300.0
+    step_timeout: float = 0.0
+
+
+def parse(argv: Sequence[str]) -> tuple[Launch, list[str]]:
+    """Our flags, and the arguments that are left.
+
+    Args:
+      argv: as `sys.argv`.
+
+    Raises:
+      ValueError: naming the flag that is wrong.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--coordinator")
+    parser.add_argument("--processes", type=int)
+    parser.add_argument("--process-id", type=int)
+    parser.add_argument("--cluster", default="")
+    parser.add_argument("--start-timeout", type=float, default=Launch.start_timeout)
+    parser.add_argument("--step-timeout", type=float, default=Launch.step_timeout)
+    try:
+        options, rest = parser.parse_known_args(argv[1:])
+    except argparse.ArgumentError as error:
+        raise ValueError(f"{error.argument_name}: {error.message}") from error
+    launch = Launch(**vars(options))
+    _check(launch)
+    return launch, [argv[0], *rest]
+
+
+def _check(launch: Launch) -> None:
+    place = {
+        "--coordinator": launch.coordinator,
+        "--processes": launch.processes,
+        "--process-id": launch.process_id,
+    }
+    given = [flag for flag, value in place.items() if value is not None]
+    absent = [flag for flag in place if flag not in given]
+    if given and absent:
+        raise ValueError(f"{absent[0]} is missing: {', '.join(place)} go together")
+    if given and launch.cluster:
+        raise ValueError(
+            f"--cluster={launch.cluster} must be left out with {given[0]}, which says what it would find"
+        )
+    if launch.coordinator is not None and launch.processes is not None and launch.process_id is not None:
+        host, _, port = launch.coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise ValueError(f"--coordinator={launch.coordinator} must be HOST:PORT, such as 10.0.0.1:7777")
+        if launch.processes < 1:
+            raise ValueError(f"--processes={launch.processes} must be at least 1")
+        if not 0 <= launch.process_id < launch.processes:
+            raise ValueError(
+                f"--process-id={launch.process_id} must be 0 to {launch.processes - 1} with "
+                f"--processes={launch.processes}"
+            )
+    if not launch.start_timeout > 0:
+        raise ValueError(f"--start-timeout={launch.start_timeout:g} must be positive, in seconds")
+    if not launch.step_timeout >= 0:
+        raise ValueError(
+            f"--step-timeout={launch.step_timeout:g} must be positive, in seconds, or 0 for no limit"
+        )
+
+
+def initialize(launch: Launch) -> Peers | None:
+    """Meet the other processes; to be called before anything touches a device.
+
+    Returns:
+      The connections to the others; None in a run of one process.
+
+    Raises:
+      Missing: not all came in time; the message names those that did not.
+      ValueError: the cluster was not found, or processes disagree.
+      OSError: process 0 cannot listen on the coordinator's port.
+    """
+    if launch.coordinator is None and not launch.cluster:
+        return None
+    local_devices = None
+    if launch.cluster:
+        launch, local_devices = _ask_cluster(launch)
+    assert launch.coordinator is not None
+    assert launch.processes is not None
+    assert launch.process_id is not None
+    if launch.processes == 1:
+        return None
+    peers = call_the_roll(
+        launch.coordinator, launch.processes, launch.process_id, timeout=launch.start_timeout
+    )
+    _delay_aborts()
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # Its handler of SIGTERM would be in the way of `training.signals`.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(
+        launch.coordinator,
+        launch.processes,
+        launch.process_id,
+        local_device_ids=local_devices,
+        cluster_detection_method="deactivate",
+        initialization_timeout=max(1, round(launch.start_timeout)),
+        heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+        # Others wait here while process 0 draws and judges samples; one that dies is noticed all the same.
+        shutdown_timeout_seconds=24 * 3600,
+    )
+    return peers
+
+
+def leave(peers: Peers | None, code: int) -> int:
+    """End this process, or return its exit code where it may end as usual.
+
+    JAX's end of a process waits for all others, so that one that has failed would wait for those that wait for it.
+    """
+    if peers is None:
+        return code
+    peers.end(code)
+    if code not in (0, 130, 143):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _ask_cluster(launch: Launch) -> tuple[Launch, Sequence[int] | None]:
+    """What `jax.distributed.initialize` finds out by itself, which does not tell it before it connects."""
+    from jax._src.clusters import ClusterEnv
+
+    method = None if launch.cluster == "auto" else launch.cluster
+    coordinator, processes, process_id, local_devices = ClusterEnv.auto_detect_unset_distributed_params(
+        None, None, None, None, method, round(launch.start_timeout)
+    )
+    if coordinator is None or processes is None or process_id is None:
+        raise ValueError(
+            f"--cluster={launch.cluster}: JAX finds no cluster that has started this process; start it with srun, "
+            "mpirun, on all hosts of a TPU slice or as a Job of Kubernetes, or give --coordinator, --processes and "
+            "--process-id"
+        )
+    if ids := os.environ.get("JAX_LOCAL_DEVICE_IDS"):
+        local_devices = [int(number) for number in ids.split(",")]
+    found = dataclasses.replace(launch, coordinator=coordinator, processes=processes, process_id=process_id)
+    return found, local_devices
+
+
+def _delay_aborts() -> None:
+    """Hold up JAX's abort when it hears nothing from process 0, so that `Peers` can say it in a line and leave.
+
+    The handler of SIGABRT is sleep(3) itself, called with the number of the signal, 6: it needs no interpreter and
+    returns after six seconds, and then the process aborts as it would have.
+    """
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    libc.signal.restype = ctypes.c_void_p
+    libc.signal(signal.SIGABRT, ctypes.cast(libc.sleep, ctypes.c_void_p))

@@ -1,0 +1,231 @@
+"""The processes of a run know of each other: who has not come, who was lost, who has failed.
+
+JAX's own service tells neither: a process that waits for a missing one, or hears nothing from a lost one, is aborted
+with a stack trace.  So before JAX starts, every process connects to process 0 by TCP and says who it is, and the
+connections stay.  The kernel closes those of a process however it dies, and process 0 tells the others.
+
+Messages are lines of ASCII: `ptdit_jax ID COUNT` from a process that comes, `missing ID...` or `go` in answer;
+then, in both directions, `end CODE` before an exit, and `lost ID` from process 0.
+"""
+
+import contextlib
+import os
+import selectors
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+LOST = 75  # exit code (EX_TEMPFAIL): a process is missing, was lost or has failed; the same command may be tried again
+PATIENCE = 3.0  # seconds that processes leave each other to report an error that all of them have
+SILENCE = 30  # seconds without an answer from a machine's kernel after which its process counts as lost
+
+
+class Missing(RuntimeError):
+    """Not all processes came in time."""
+
+
+class Peers:
+    """The connections of one process: process 0 has one to each other, the others have one to process 0."""
+
+    def __init__(
+        self, process_id: int, connections: dict[int, socket.socket], leave: Callable[[int], object]
+    ):
+        """Watch them in a thread, which ends this process (`leave`) with `LOST` and a line when one is lost."""
+        self._id, self._connections, self._leave = process_id, connections, leave
+        self._ended: dict[int, int] = {}  # exit codes of those that are gone
+        self._over = threading.Event()
+        for connection in connections.values():
+            _keep_alive(connection)
+        self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
+        self._thread.start()
+
+    def end(self, code: int) -> None:
+        """Tell the others that this process ends with an exit code, so that it does not count as lost.
+
+        After a failure it waits a little: others that fail for the same reason are to say so themselves.
+        """
+        self._over.set()
+        self._send(f"end {code}")
+        if code:
+            deadline = time.monotonic() + PATIENCE
+            while len(self._ended) < len(self._connections) and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    def wait_for_verdict(self) -> None:
+        """After an operation with the others has failed: wait to be ended by the thread if one of them is gone."""
+        self._thread.join(2 * SILENCE)
+
+    def _watch(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for number, connection in self._connections.items():
+                selector.register(connection, selectors.EVENT_READ, number)
+            while selector.get_map():
+                for key, _ in selector.select():
+                    lines = _receive(key.fileobj)
+                    for line in lines:
+                        self._hear(key.data, line)
+                    if not lines:
+                        selector.unregister(key.fileobj)
+                        if key.data not in self._ended:
+                            self._lose(key.data, "was lost")
+                            self._ended[key.data] = LOST
+
+    def _hear(self, sender: int, line: str) -> None:
+        word, number = line.split()
+        if word == "lost":
+            self._lose(int(number), "was lost")
+        elif word == "end":
+            self._ended[sender] = int(number)
+            if int(number) not in (0, 130, 143):
+                time.sleep(PATIENCE)
+                self._lose(sender, f"has ended with exit code {number}")
+
+    def _lose(self, number: int, how: str) -> None:
+        if self._over.is_set():
+            return
+        if self._id == 0:
+            self._send(f"lost {number}")
+        where = " (it connects the others)" if number == 0 else ""
+        print(
+            f"error: process {number} {how}{where}; process {self._id} ends too", file=sys.stderr, flush=True
+        )
+        self._leave(LOST)
+
+    def _send(self, line: str) -> None:
+        for connection in self._connections.values():
+            with contextlib.suppress(OSError):  # its end is seen by the thread
+                connection.sendall(f"{line}\n".encode())
+
+
+def call_the_roll(
+    address: str,
+    count: int,
+    process_id: int,
+    *,
+    timeout: float,
+    leave: Callable[[int], object] = os._exit,
+) -> Peers:
+    """Connect the processes of a run.
+
+    Args:
+      address: HOST:PORT of process 0; the port is free again when this returns.
+      count: number of processes.
+      process_id: of this one, 0 to count - 1.
+      timeout: seconds that all have to come.
+      leave: ends this process with an exit code when another is lost later.
+
+    Raises:
+      Missing: not all came; the message names those that did not.
+      OSError: process 0 cannot listen on the port.
+      ValueError: processes disagree about their number, or two have one id.
+    """
+    deadline = time.monotonic() + timeout
+    if process_id == 0:
+        connections = _gather(int(address.rpartition(":")[2]), count, deadline)
+        absent = [number for number in range(1, count) if number not in connections]
+        _tell(connections.values(), f"missing {' '.join(map(str, absent))}" if absent else "go")
+        if absent:
+            raise Missing(_absence(absent, count, timeout))
+        return Peers(0, connections, leave)
+
+    connection = _join(address, f"ptdit_jax {process_id} {count}", deadline)
+    answer = connection and _answer(connection, deadline + PATIENCE)
+    if not connection or not answer:
+        raise Missing(_absence([0], count, timeout) + f"; it was to be at {address}")
+    word, *numbers = answer.split()
+    if word == "missing":
+        raise Missing(_absence([int(number) for number in numbers], count, timeout))
+    if word != "go":
+        raise ValueError(answer)
+    return Peers(process_id, {0: connection}, leave)
+
+
+def _gather(port: int, count: int, deadline: float) -> dict[int, socket.socket]:
+    """The connections of those that come."""
+    connections: dict[int, socket.socket] = {}
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    with socket.create_server(
+        ("", port), family=family, backlog=count, dualstack_ipv6=family == socket.AF_INET6
+    ) as server:
+        while len(connections) < count - 1 and (left := deadline - time.monotonic()) > 0:
+            server.settimeout(left)
+            with contextlib.suppress(TimeoutError):
+                connection, _ = server.accept()
+                hello = (_answer(connection, min(deadline, time.monotonic() + PATIENCE)) or "").split()
+                if len(hello) != 3 or hello[0] != "ptdit_jax":
+                    connection.close()  # something else that found the port
+                    continue
+                number, theirs = int(hello[1]), int(hello[2])
+                problem = None
+                if theirs != count:
+                    problem = f"--processes {theirs} of process {number} must be {count}, as for process 0"
+                elif number in connections:
+                    problem = (
+                        f"--process-id {number} must differ from those of the others; two processes have it"
+                    )
+                if problem:
+                    _tell([connection, *connections.values()], problem)
+                    raise ValueError(problem)
+                connections[number] = connection
+    return connections
+
+
+def _join(address: str, hello: str, deadline: float) -> socket.socket | None:
+    """A connection to process 0, which may not be there yet."""
+    host, _, port = address.rpartition(":")
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            connection = socket.create_connection((host.strip("[]"), int(port)), timeout=min(left, 10))
+            connection.sendall(f"{hello}\n".encode())
+            return connection
+        except OSError:
+            time.sleep(min(0.2, left))
+    return None
+
+
+def _answer(connection: socket.socket, deadline: float) -> str | None:
+    """One line, or None when none comes."""
+    text = b""
+    try:
+        while not text.endswith(b"\n"):
+            connection.settimeout(max(deadline - time.monotonic(), 0.01))
+            received = connection.recv(1)  # what follows the line is for `_receive`
+            if not received:
+                return None
+            text += received
+    except OSError:
+        return None
+    return text.decode(errors="replace").strip()
+
+
+def _receive(connection: socket.socket) -> list[str]:
+    """What has come; empty at the end of the connection.  Messages are far shorter than a packet."""
+    try:
+        return connection.recv(4096).decode(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _tell(connections: Iterable[socket.socket], line: str) -> None:
+    for connection in connections:
+        with contextlib.suppress(OSError):
+            connection.sendall(f"{line}\n".encode())
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Let the kernel notice that the other machine is gone without a word."""
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, SILENCE // 3),
+        (socket.TCP_KEEPINTVL, 5),
+        (socket.TCP_KEEPCNT, 4),
+    ):
+        connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _absence(absent: list[int], count: int, timeout: float) -> str:
+    who = f"process {absent[0]}" if len(absent) == 1 else f"processes {', '.join(map(str, absent))}"
+    return f"{who} of 0 to {count - 1} did not come within {timeout:g} s (--start-timeout)"
