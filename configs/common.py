@@ -121,8 +121,13 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.name = "none"  # what a run ends with: "none" or "digits" (recognition rate and variety)
     evaluation.count = 500  # samples judged
 
+    profile = config.profile = ml_collections.ConfigDict()
+    profile.steps = ""  # "FIRST:LAST", steps whose trace the profiler writes into the run's folder; "" = none
+
     mesh = config.mesh = ml_collections.ConfigDict()  # devices along each mesh axis; one may be -1 (the rest)
-    mesh.data = -1
-    mesh.fsdp = 1
+    mesh.data = -1  # replicas of the network; with fsdp they share data.batch
+    mesh.fsdp = 1  # replicas that split parameters, averages and moments (ZeRO); must divide D
+    mesh.tensor = 1  # splits heads and the MLP's hidden features; must divide both
+    mesh.context = 1  # splits the windows of each sample, and parameters as fsdp does
 
     return config.lock()

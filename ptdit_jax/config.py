@@ -18,6 +18,7 @@ from ptdit_jax.models import architecture
 from ptdit_jax.models.compression import window_for
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.window import Triple, Windowing, windowing
+from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.training.optimizer import SCHEDULES
 
 Config = Any
@@ -77,6 +78,7 @@ HARMLESS = (
     "data.path",
     "data.read_threads",
     "data.prefetch",
+    "profile.",
     "mesh.",  # the same function; sums over devices may round differently
     "model.remat",
     "model.unroll",
@@ -107,7 +109,7 @@ def validate(config: Config, *, devices: int | None = None, check_data: bool = T
         if flat[field] not in allowed
     ]
     if not problems:  # the rest may count on sane numbers
-        for check in (_network, _objective, _optimizer, _sampling, _evaluation):
+        for check in (_network, _objective, _optimizer, _sampling, _evaluation, _profile):
             problems += check(config)
         problems += _mesh(config, devices)
     if not problems and check_data:
@@ -158,6 +160,21 @@ def make_objective(config: Config, *, frames: int = 0, height: int = 0, width: i
         latent_frames=frames or data.frames,
         pixel_frames=frames or data.pixel_frames or data.frames,
     )
+
+
+def profiled_steps(config: Config) -> range:
+    """The steps of `config.profile.steps`; empty for "".
+
+    Raises:
+      ValueError: it is something else than "FIRST:LAST".
+    """
+    text = config.profile.steps
+    first, _, last = text.partition(":")
+    if text and not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise ValueError(
+            f"profile.steps={text!r} must be FIRST:LAST, such as 10:13, with 1 <= FIRST <= LAST, or ''"
+        )
+    return range(int(first), int(last) + 1) if text else range(0)
 
 
 def flatten(config: Config) -> dict[str, Any]:
@@ -248,8 +265,14 @@ def _network(config: Config) -> Iterable[str]:
             f"model.out_channels={model.out_channels} must be 0 or {' or '.join(map(str, allowed))} with "
             f"model.channels={arch.channels} and diffusion.learn_variance={learn_variance}"
         )
-    if config.mesh.fsdp > 1 and arch.width % config.mesh.fsdp:
-        yield f"mesh.fsdp={config.mesh.fsdp} must divide the width {arch.width} of the network"
+    mesh = config.mesh
+    if arch.width % (max(mesh.fsdp, 1) * max(mesh.context, 1)):
+        yield (
+            f"mesh.fsdp={mesh.fsdp} times mesh.context={mesh.context} must divide the width {arch.width} of the "
+            "network"
+        )
+    if arch.heads % max(mesh.tensor, 1):
+        yield f"mesh.tensor={mesh.tensor} must divide the {arch.heads} heads of the network"
 
 
 def _objective(config: Config) -> Iterable[str]:
@@ -302,6 +325,10 @@ def _evaluation(config: Config) -> Iterable[str]:
         yield f"evaluation.count={config.evaluation.count} must be at least {2 * model.classes}, two a class"
 
 
+def _profile(config: Config) -> Iterable[str]:
+    yield from _attempt(lambda: profiled_steps(config))
+
+
 def _mesh(config: Config, devices: int | None) -> Iterable[str]:
     axes = config.mesh.to_dict()
     text = ", ".join(f"mesh.{name}={size}" for name, size in axes.items())
@@ -315,11 +342,13 @@ def _mesh(config: Config, devices: int | None) -> Iterable[str]:
     if devices % fixed or (not open_axes and devices != fixed):
         yield f"{text}: the product must {'divide' if open_axes else 'be'} the number of devices, {devices}"
         return
+    sizes = {name: devices // fixed if size == -1 else size for name, size in axes.items()}
+    replicas = math.prod(sizes[name] for name in RULES["batch"])
     micro = config.data.batch / config.optimizer.accumulate
-    if micro % devices:
+    if micro % replicas:
         yield (
             f"data.batch={config.data.batch} / optimizer.accumulate={config.optimizer.accumulate} must be a "
-            f"multiple of the number of devices, {devices}"
+            f"multiple of the replicas, mesh.data={sizes['data']} times mesh.fsdp={sizes['fsdp']}"
         )
 
 

@@ -8,12 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.diffusion import Objective
 from ptdit_jax.models.window import Windowing
+from ptdit_jax.parallel.axes import CONTEXT
+from ptdit_jax.parallel.network import make_sharded_network
 from ptdit_jax.training.denoising import Network, make_network
 
 
@@ -23,7 +28,9 @@ class Experiment:
 
     Attributes:
       shape: (C, F, H, W) of a sample.
-      classes: number of classes, or None for an unconditional network.
+      classes: number of classes, or None for a network without.
+      null: the null condition of one sample, see `denoising.make_draw`.
+      batch: (shape, dtype) of one sample of each array of a batch.
       layout: how the tokens of a sample are cut into windows.
       objective: what is predicted, and the path.
       network: see `denoising.Network`, at the window of `layout`.
@@ -33,6 +40,8 @@ class Experiment:
 
     shape: tuple[int, int, int, int]
     classes: int | None
+    null: Any
+    batch: dict[str, tuple[tuple[int, ...], Any]]
     layout: Windowing
     objective: Objective
     network: Network
@@ -40,11 +49,14 @@ class Experiment:
     abstract: nnx.State
 
 
-def build(config: Any, *, frames: int = 0, height: int = 0, width: int = 0) -> Experiment:
+def build(
+    config: Any, *, mesh: Mesh | None = None, frames: int = 0, height: int = 0, width: int = 0
+) -> Experiment:
     """Build what a valid config describes.
 
     Args:
       config: the whole config.
+      mesh: the devices that run the network; None for the one that its arguments lie on.
       frames: latent frames of a sample; 0 = those of `config.data`, here and below.
       height: latent rows.
       width: latent columns.
@@ -55,20 +67,39 @@ def build(config: Any, *, frames: int = 0, height: int = 0, width: int = 0) -> E
     data, model = config.data, config.model
     size = {"frames": frames, "height": height, "width": width}
     trained_window, _ = rules.layout(config)
-    window, layout = rules.layout(config, **size)
+    window, _ = rules.layout(config, **size)
 
     def create(key: jax.Array) -> nnx.Module:
         learn_variance = config.diffusion.learn_variance
         rngs = nnx.Rngs(params=key)
         return models.create(model, window=trained_window, rngs=rngs, learn_variance=learn_variance)
 
-    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: create(jax.random.key(0))), nnx.Param)
+    module = nnx.eval_shape(lambda: create(jax.random.key(0)))
+    graphdef, abstract = nnx.split(module, nnx.Param)
+    shape = (model.channels, frames or data.frames, height or data.height, width or data.width)
+    parts = 1 if mesh is None else mesh.shape.get(CONTEXT, 1)
+    layout = module.layout(shape[1:], window, config.compression.proxy or None, parts)
+    options = {"window": window, "proxy_ratio": config.compression.proxy}
+    if mesh is None or mesh.size == 1:
+        network = make_network(graphdef, **options)
+    else:
+        network = make_sharded_network(graphdef, abstract, mesh, layout=layout, patch=model.patch, **options)
+    batch: dict[str, tuple[tuple[int, ...], Any]] = {"x": (shape, jnp.float32)}
+    null = None
+    if model.condition == "class":
+        null, batch["label"] = np.int32(model.classes), ((), jnp.int32)
+    elif model.condition == "text":
+        text = (model.text_length, model.text_dim)
+        null = (np.zeros(text, np.float32), np.arange(model.text_length) < 1)
+        batch |= {"text": (text, jnp.float32), "text_mask": (text[:1], jnp.bool_)}
     return Experiment(
-        shape=(model.channels, frames or data.frames, height or data.height, width or data.width),
+        shape=shape,
         classes=model.classes if model.condition == "class" else None,
+        null=null,
+        batch=batch,
         layout=layout,
         objective=rules.make_objective(config, **size),
-        network=make_network(graphdef, window=window, proxy_ratio=config.compression.proxy),
+        network=network,
         init=lambda key: nnx.to_pure_dict(nnx.split(create(key), nnx.Param)[1]),
         abstract=abstract,
     )

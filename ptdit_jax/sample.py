@@ -84,7 +84,8 @@ def main(args: argparse.Namespace) -> int:
             f"the model of {step} makes latents of {config.model.channels} channels, each "
             f"{config.data.pixels_per_latent} pixels wide; only models of pixels can be drawn"
         )
-    experiment = build(config, frames=args.frames, height=args.height, width=args.width)
+    mesh = make_mesh({"data": -1})
+    experiment = build(config, mesh=mesh, frames=args.frames, height=args.height, width=args.width)
     classes = experiment.classes
     if classes is None and args.label is not None:
         raise ValueError(f"--label={args.label} must not be given: the model of {step} is unconditional")
@@ -95,7 +96,6 @@ def main(args: argparse.Namespace) -> int:
     cli.enable_compilation_cache()
 
     # --- parameters
-    mesh = make_mesh({"data": -1, "fsdp": 1})
     name = ema_name(config.sampling.ema)
     params = load_params(step, name, experiment, mesh)
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from ptdit_jax.diffusion.guidance import classifier_free
 from ptdit_jax.diffusion.samplers import State, make_sampler
 from ptdit_jax.experiment import Experiment
+from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.parallel.rules import batch_sharding, replicated
 
 
@@ -76,34 +77,31 @@ def generate(
     if sampling.guidance != 1 and classes is None:
         raise ValueError(f"guidance {sampling.guidance} must be 1: the model is unconditional")
     method = make_sampler(objective, sampling.sampler, steps=sampling.steps)
-    devices = mesh.devices.size
-    batch = math.ceil(min(sampling.batch, len(labels)) / devices) * devices
+    share = math.prod(mesh.shape.get(axis, 1) for axis in RULES["batch"])
+    batch = math.ceil(min(sampling.batch, len(labels)) / share) * share
     place = batch_sharding(mesh)
 
-    # Every sample is a batch of one under vmap, so that a sampler's noise comes from the sample's own key.
-    def denoiser(params: Any, label: jax.Array, key: jax.Array) -> Callable:
-        def denoise(x: jax.Array, t: jax.Array, label: jax.Array | None) -> jax.Array:
-            return experiment.network(params, x, t, label, key)
+    def denoiser(params: Any, labels: jax.Array, keys: jax.Array) -> Callable:
+        def denoise(x: jax.Array, t: jax.Array, condition: Any) -> jax.Array:
+            return experiment.network(params, x, t, *condition)
 
         if classes is None:
-            return lambda x, t: denoise(x, t, None)
-        null = jnp.full((1,), classes, jnp.int32)
+            return lambda x, t: denoise(x, t, (None, keys))
+        null = jnp.full_like(labels, classes)
         interval = tuple(sampling.guidance_interval)
-        return classifier_free(denoise, label[None], null, sampling.guidance, interval)
+        return classifier_free(denoise, (labels, keys), (null, keys), sampling.guidance, interval)
 
     def start(keys: jax.Array) -> State:
-        return jax.vmap(lambda key: method.start(jax.random.normal(key, experiment.shape)))(keys)
+        return method.start(jax.vmap(lambda key: jax.random.normal(key, experiment.shape))(keys))
 
     def step(
         params: Any, keys: jax.Array, labels: jax.Array, state: State, number: jax.Array, row: Any
     ) -> State:
-        def one(key: jax.Array, label: jax.Array, state: State) -> State:
-            noise_key, network_key = jax.random.split(jax.random.fold_in(key, number))
-            state = jax.tree.map(lambda leaf: leaf[None], state)
-            state = method.step(noise_key, denoiser(params, label, network_key), state, row)
-            return jax.tree.map(lambda leaf: leaf[0], state)
-
-        return jax.vmap(one)(keys, labels, state)
+        fold_and_split = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, number)))
+        noise_keys, network_keys = fold_and_split(
+            keys
+        ).T  # (N,) each: a sample's noise comes from its own key
+        return method.step(noise_keys, denoiser(params, labels, network_keys), state, row)
 
     start = jax.jit(start, out_shardings=place)
     step = jax.jit(step, out_shardings=place, donate_argnums=3)

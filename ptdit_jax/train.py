@@ -32,9 +32,9 @@ from data_pipelines import make_loader
 from ptdit_jax import cli, results
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import build
-from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.parallel.rules import batch_sharding, param_shardings, replicated, state_shardings
-from ptdit_jax.training import checkpoint, denoising, metrics, optimizer, signals, state, step
+from ptdit_jax.parallel.mesh import data_share, make_mesh
+from ptdit_jax.program import make_program
+from ptdit_jax.training import checkpoint, metrics, signals, state
 
 
 def main(config: Any, workdir: Path) -> int:
@@ -61,44 +61,33 @@ def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints) -> in
 
     # --- mesh
     mesh = make_mesh(config.mesh)
-    place, whole = batch_sharding(mesh), replicated(mesh)
 
     # --- model and data
     data = config.data
-    experiment = build(config)
-    processes = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    loader = make_loader(data, seed=config.seed, classes=experiment.classes, **processes)
-    abstract_batch = {"x": abstract_array((data.batch, *experiment.shape), jnp.float32, place)}
-    if experiment.classes is not None:
-        abstract_batch["label"] = abstract_array((data.batch,), jnp.int32, place)
+    experiment = build(config, mesh=mesh)
+    part, parts = data_share(mesh, data.batch)
+    loader = make_loader(
+        data, seed=config.seed, classes=experiment.classes, process_index=part, process_count=parts
+    )
 
     # --- state
-    direction = optimizer.make_direction(config.optimizer)
+    program = make_program(config, experiment, mesh)
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
-
-    def init(key: jax.Array) -> state.TrainState:
-        return state.create(experiment.init(key), direction, config.train.ema_decays)
-
-    abstract = jax.eval_shape(init, init_key)
-    shardings = state_shardings(abstract, param_shardings(experiment.abstract, mesh), direction, mesh)
-    abstract = jax.tree.map(
-        lambda leaf, where: abstract_array(leaf.shape, leaf.dtype, where), abstract, shardings
-    )
     done = 0
     if checkpoints.last is None:
-        train_state = jax.jit(init, out_shardings=shardings)(init_key)
+        train_state = program.init(init_key)
         if config.train.init_from:
             source = checkpoint.find(Path(config.train.init_from))
-            params = checkpoint.load_params(source, "params", abstract.params)
+            params = checkpoint.load_params(source, "params", program.state.params)
             emas = {name: jax.tree.map(jnp.copy, params) for name in train_state.emas}
             train_state = dataclasses.replace(train_state, params=params, emas=emas)
     else:
-        train_state, progress = checkpoints.restore(abstract)
+        train_state, progress = checkpoints.restore(program.state)
         loader.set_state(progress.data)
         run_key = jax.random.wrap_key_data(jnp.array(progress.key, jnp.uint32))
         done = progress.step
     if is_host:
-        count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
+        count = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
         where = "from the start" if done == 0 else f"from {checkpoints.last_path}"
         tokens, window = math.prod(experiment.layout.grid), experiment.layout.window
         size = f"{count / 1e6:.2f} M parameters, {tokens} tokens, window {window}"
@@ -109,27 +98,10 @@ def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints) -> in
     if done < steps:
         if is_host:
             results.clear(workdir)
-        train_step = step.make_step(
-            denoising.make_draw(
-                experiment.objective,
-                classes=experiment.classes,
-                condition_dropout=config.train.condition_dropout,
-            ),
-            denoising.make_loss(experiment.network, experiment.objective),
-            direction,
-            optimizer.make_schedule(config.optimizer, steps),
-            ema_decays=config.train.ema_decays,
-            accumulate=config.optimizer.accumulate,
-            explode_factor=config.train.explode_factor,
-            constrain=lambda inputs: jax.lax.with_sharding_constraint(
-                inputs, batch_sharding(mesh, leading=1)
-            ),
-        )
         if is_host:
             print("compiling the training step ...", end=" ", flush=True)
         before = time.perf_counter()
-        jitted = jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, whole))
-        compiled = jitted.lower(abstract, abstract_batch, run_key).compile()
+        compiled = program.lower().compile()
         if is_host:
             print(f"{time.perf_counter() - before:.1f} s", flush=True)
 
@@ -159,8 +131,8 @@ def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints) -> in
             for number in range(done + 1, steps + 1):
                 batch = next(loader)
                 on_device = {
-                    name: jax.make_array_from_process_local_data(place, batch[name])
-                    for name in abstract_batch
+                    name: jax.make_array_from_process_local_data(program.batch_sharding, batch[name])
+                    for name in program.batch
                 }
                 train_state, values = compiled(train_state, on_device, run_key)
                 pending.append((number, batch["index"], values))
@@ -204,11 +176,6 @@ def bad_step(config, log, checkpoints, number: int, records: np.ndarray, values:
             "the same command goes on without such steps"
         )
     log.say(what)
-
-
-def abstract_array(shape: tuple[int, ...], dtype, sharding) -> jax.ShapeDtypeStruct:
-    """Shape, dtype and place of an array."""
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
 if __name__ == "__main__":

@@ -46,9 +46,9 @@ def call(network, window, proxy_ratio=None):
     random = network.arch.extraction == "random"
 
     def apply(params, x, t, condition):
-        key = jax.random.key(0) if random else None
+        keys = jax.random.split(jax.random.key(0), len(t)) if random else None
         model = nnx.merge(graphdef, params)
-        return model(x, t, condition, window=window, proxy_ratio=proxy_ratio, key=key)
+        return model(x, t, condition, window=window, proxy_ratio=proxy_ratio, keys=keys)
 
     return apply, params
 

@@ -65,8 +65,12 @@ class Sampler:
         return State(noise, tuple(jnp.zeros_like(noise) for _ in range(self.remembers)))
 
     def step(self, key: jax.Array, denoise: Denoise, state: State, row: Row) -> State:
-        """One evaluation of the network and the update that follows; `key` is the same for all rows."""
-        key = jax.random.fold_in(key, row["index"])
+        """One evaluation of the network and the update that follows; `key` is the same for all rows.
+
+        It is one key, or (B,) keys, one a sample, whose noise then does not depend on the rest of the batch.
+        """
+        fold_in = jax.random.fold_in if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))
+        key = fold_in(key, row["index"])
         row = {name: jnp.asarray(value, state.x.dtype) for name, value in row.items()}
         x = state.x
         output = denoise(x, jnp.broadcast_to(row["t"], x.shape[:1]))
@@ -176,8 +180,15 @@ def _sde_update(objective, prediction, variance, state, row, key) -> State:
     x = state.x
     velocity = _velocity(objective, prediction, state, row)
     eps = conversions.convert("velocity", "eps", velocity, x, 1 - row["t"], row["t"])
-    z = jax.random.normal(key, x.shape, x.dtype)
+    z = _normal(key, x)
     return State(x + row["h"] * velocity - row["h_eps"] * eps + row["noise"] * z, ())
+
+
+def _normal(key: jax.Array, x: jax.Array) -> jax.Array:
+    """Noise like x, from one key or from one a sample."""
+    if key.ndim == 0:
+        return jax.random.normal(key, x.shape, x.dtype)
+    return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(key)
 
 
 def _velocity(objective: Objective, prediction: jax.Array, state: State, row: Row) -> jax.Array:
@@ -228,7 +239,7 @@ def _ddpm_update(objective, prediction, variance, state, row, key) -> State:
         log_variance = log_variance_between(variance, row["log_variance"], row["log_beta"])
     else:
         log_variance = row["log_beta"]
-    z = jax.random.normal(key, x.shape, x.dtype)
+    z = _normal(key, x)
     return State(mean + row["noise"] * jnp.exp(log_variance / 2) * z, ())
 
 

@@ -3,6 +3,8 @@
 Shapes: `...` leading axes (batch, windows), Q query tokens, K key tokens, H heads, d head width, D = H·d.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -47,9 +49,19 @@ class SelfAttention(nnx.Module):
         )
         self.out = Linear((heads, head_width), width, ("heads", None, "embed"), dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """x (..., Q, D); mask boolean, broadcastable to (..., H, Q, Q)."""
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array | None = None,
+        gather: Callable[[jax.Array], jax.Array] | None = None,
+    ) -> jax.Array:
+        """x (..., Q, D); mask boolean, broadcastable to (..., H, Q, K); K = Q, or what `gather` makes of Q.
+
+        `gather` collects keys or values (..., Q, H, d) of other devices: (..., K, H, d).
+        """
         q, k, v = jnp.unstack(self.qkv(x), axis=-3)  # (..., Q, H, d) each
+        if gather is not None:
+            k, v = gather(k), gather(v)
         return self.out(attention(q, k, v, mask))
 
 
@@ -64,7 +76,15 @@ class CrossAttention(nnx.Module):
         self.kv = Linear(width, (2, heads, head_width), axes, dtype=dtype, rngs=rngs, init=init)
         self.out = Linear((heads, head_width), width, ("heads", None, "embed"), dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, context: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-        """x (..., Q, D), context (..., K, D); mask boolean, broadcastable to (..., H, Q, K)."""
+    def __call__(
+        self,
+        x: jax.Array,
+        context: jax.Array,
+        mask: jax.Array | None = None,
+        gather: Callable[[jax.Array], jax.Array] | None = None,
+    ) -> jax.Array:
+        """x (..., Q, D), context (..., K, D); mask boolean, broadcastable to (..., H, Q, K); `gather` as above."""
         k, v = jnp.unstack(self.kv(context), axis=-3)  # (..., K, H, d) each
+        if gather is not None:
+            k, v = gather(k), gather(v)
         return self.out(attention(self.q(x), k, v, mask))

@@ -1,6 +1,6 @@
 """The PT-DiT block: six steps, in order (Sec. 3.2 of arXiv 2409.04005).
 
-Shapes: B batch, M windows, n tokens a window, D width, L text tokens.
+Shapes: B batch, m windows of this device, n tokens a window, D width, L text tokens.
 """
 
 import jax
@@ -54,36 +54,36 @@ class PTBlock(nnx.Module):
         text: jax.Array | None,
         text_mask: jax.Array | None,
         layout: Windowing,
-        key: jax.Array | None,
+        keys: jax.Array | None,
     ) -> jax.Array:
         """One block.
 
         Args:
-          z: (B, M, n, D) residual stream.
+          z: (B, m, n, D) residual stream.
           emb: (B, 6, D) t6 of adaLN-single, or the (B, D) embedding of adaLN-Zero, float32.
           text: (B, L, D) or None.
           text_mask: (B, L) bool, True = keep, or None.
           layout: the windows of this size.
-          key: for extraction="random".
+          keys: (B,), for extraction="random".
 
         Returns:
-          (B, M, n, D).
+          (B, m, n, D).
         """
         modulation = self.modulation(emb)
 
         if self.giim is not None:  # steps 1 and 2, Eq. 1
-            z = self.giim(z, modulation, layout, key)  # (B, M, n, D)
+            z = self.giim(z, modulation, layout, keys)  # (B, m, n, D)
 
         if self.window_attention is not None:  # step 3, WSA of Eq. 2
             shift, scale, gate = modulation["window"]
             normed = modulated_norm(z, shift, scale, self.dtype)
-            z = z + gated(self.window_attention(normed, layout), gate)  # (B, M, n, D)
+            z = z + gated(self.window_attention(normed, layout), gate)  # (B, m, n, D)
 
         if self.shifted_attention is not None:  # step 4, SWSA of Eq. 2
             shift, scale, gate = modulation["shift"]
             update = self.shifted_attention(modulated_norm(z, shift, scale, self.dtype), layout)
             update = gated(update, gate)  # the gate stands inside linear_2
-            z = z + (update if self.linear_2 is None else self.linear_2(update))  # (B, M, n, D)
+            z = z + (update if self.linear_2 is None else self.linear_2(update))  # (B, m, n, D)
 
         if self.text_attention is not None:  # step 5, no norm on the query
             assert text is not None

@@ -10,6 +10,7 @@ from flax import nnx
 
 from ptdit_jax.models.layers import Linear, parameter, zeros
 from ptdit_jax.models.proxy import Modulation
+from ptdit_jax.parallel.axes import whole
 
 TIME_FEATURES = 256
 # Vectors a part needs: (shift, scale, gate), or (shift, scale) where nothing is gated.
@@ -46,7 +47,7 @@ class ClassEmbedding(nnx.Module):
 
     def __call__(self, labels: jax.Array) -> jax.Array:
         """Embed labels (B,) int32: (B, D) float32."""
-        return self.table[...][labels]
+        return whole(self.table)[labels]
 
 
 class TextProjection(nnx.Module):
@@ -86,12 +87,12 @@ class AdaLNSingle(nnx.Module):
 
     def __call__(self, t6: jax.Array) -> Modulation:
         """t6 (B, 6, D) -> the modulation of "window", "mlp" and, in blocks that have it, "shift"."""
-        rows = self.table[...] + t6  # (B, 6, D): s1, c1, g1, s2, c2, g2
+        rows = whole(self.table) + t6  # (B, 6, D): s1, c1, g1, s2, c2, g2
         modulation: Modulation = {part: (None, None, None) for part in PARTS}
         modulation["window"] = (rows[:, 0], rows[:, 1], rows[:, 2])
         modulation["mlp"] = (rows[:, 3], rows[:, 4], rows[:, 5])
         if self.shift_table is not None:
-            rows = self.shift_table[...] + t6[:, :3]  # (B, 3, D): s3, c3, g3
+            rows = whole(self.shift_table) + t6[:, :3]  # (B, 3, D): s3, c3, g3
             modulation["shift"] = (rows[:, 0], rows[:, 1], rows[:, 2])
         return modulation
 

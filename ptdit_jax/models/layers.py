@@ -1,7 +1,8 @@
 """Layers shared by every network: named-axis Linears, the norm, the modulation and the MLP.
 
 Shapes: D width, H heads, d head width, `...` any leading axes.
-Logical axis names (`ptdit_jax.parallel.rules` maps them to mesh axes): "embed" D, "heads" H, "mlp" the hidden width.
+Logical axis names (`ptdit_jax.parallel.axes` maps them to mesh axes): "embed" D, "heads" H, "mlp" the hidden width.
+On a mesh a device may hold a part of a parameter and call `axes.whole` and `axes.reduce_tensor` to complete it.
 """
 
 import math
@@ -10,6 +11,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+
+from ptdit_jax.parallel.axes import reduce_tensor, whole
 
 Axes = tuple[str | None, ...]
 
@@ -20,7 +23,8 @@ def parameter(init: Callable, rngs: nnx.Rngs, shape: Sequence[int], axes: Axes) 
     The trainer reads the names (`ptdit_jax.parallel.rules`) and creates the arrays already sharded under jit.
     """
     assert len(axes) == len(shape), (axes, shape)
-    return nnx.Param(init(rngs.params(), tuple(shape), jnp.float32), out_sharding=axes, eager_sharding=False)
+    value = init(rngs.params(), tuple(shape), jnp.float32)
+    return nnx.Param(value, out_sharding=axes, whole_shape=tuple(shape), eager_sharding=False)
 
 
 def xavier_uniform(fan_in: int, fan_out: int) -> Callable:
@@ -68,12 +72,13 @@ class Linear(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x (..., *in_shape) -> (..., *out_shape) in the compute dtype."""
-        kernel, bias = self.kernel[...].astype(self.dtype), self.bias[...].astype(self.dtype)
+        kernel, bias = whole(self.kernel, self.dtype), whole(self.bias, self.dtype)
         # One flat product: contracting several leading axes for the kernel's gradient would make XLA copy the
         # activations transposed (measured on CPU: a quarter of a training step).
         leading = x.shape[: x.ndim - self.inputs]
         flat_kernel = kernel.reshape(math.prod(kernel.shape[: self.inputs]), -1)  # (in, out)
-        y = x.astype(self.dtype).reshape(-1, flat_kernel.shape[0]) @ flat_kernel + bias.reshape(-1)
+        y = x.astype(self.dtype).reshape(-1, flat_kernel.shape[0]) @ flat_kernel
+        y = reduce_tensor(y, self.kernel, self.inputs) + bias.reshape(-1)
         return y.reshape(*leading, *kernel.shape[self.inputs :])
 
 

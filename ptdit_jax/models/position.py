@@ -6,6 +6,11 @@ Shapes: (f, h, w) token grid, D width.
 import numpy as np
 
 POSITIONS = ("grid", "released")
+Tables = list[tuple[np.ndarray, np.ndarray]]
+"""For each range of channels, rows (positions, features) and the row of every token, broadcastable to (f, h, w).
+
+The network looks rows up on the device: the table of a video's 72x32x32 tokens would be a constant of 340 MB.
+"""
 
 
 def sincos(features: int, position: np.ndarray) -> np.ndarray:
@@ -26,19 +31,34 @@ def positions_3d(grid: tuple[int, int, int], width: int, sample_size: int, kind:
         the flat index k = row·w + column scramble non-square grids (equal on squares), for bit-compatible
         sampling of released weights.
     """
+    return whole_table(tables_3d(grid, width, sample_size, kind), grid)
+
+
+def tables_3d(grid: tuple[int, int, int], width: int, sample_size: int, kind: str = "grid") -> Tables:
+    """The parts of `positions_3d`, which has its arguments."""
     f, h, w = grid
     scale = max(sample_size // 64, 1)
-    flat = np.arange(h * w).reshape(h, w)
-    row, column = np.divmod(flat, w) if kind == "grid" else np.divmod(flat, h)
-    time = np.broadcast_to(sincos(width // 4, np.arange(f))[:, None, None], (f, h, w, width // 4))
-    column_part = np.broadcast_to(sincos(3 * width // 8, column / scale), (f, h, w, 3 * width // 8))
-    row_part = np.broadcast_to(sincos(3 * width // 8, row / scale), (f, h, w, 3 * width // 8))
-    return np.concatenate([time, column_part, row_part], axis=-1).astype(np.float32)
+    row, column = np.arange(h)[None, :, None], np.arange(w)[None, None, :]
+    if kind == "released":
+        row, column = np.divmod(row * w + column, h)
+    positions = np.arange(max(h, w, -(-h * w // h))) / scale
+    space = sincos(3 * width // 8, positions)
+    return [(sincos(width // 4, np.arange(f)), np.arange(f)[:, None, None]), (space, column), (space, row)]
 
 
 def positions_2d(grid: tuple[int, int, int], width: int) -> np.ndarray:
     """DiT's table (arXiv 2212.09748), [column D/2 | row D/2], the same in every frame: (f, h, w, D) float32."""
-    f, h, w = grid
-    column = np.broadcast_to(sincos(width // 2, np.arange(w))[None, None, :], (f, h, w, width // 2))
-    row = np.broadcast_to(sincos(width // 2, np.arange(h))[None, :, None], (f, h, w, width // 2))
-    return np.concatenate([column, row], axis=-1).astype(np.float32)
+    return whole_table(tables_2d(grid, width), grid)
+
+
+def tables_2d(grid: tuple[int, int, int], width: int) -> Tables:
+    """The parts of `positions_2d`, which has its arguments."""
+    _, h, w = grid
+    table = sincos(width // 2, np.arange(max(h, w)))
+    return [(table, np.arange(w)[None, None, :]), (table, np.arange(h)[None, :, None])]
+
+
+def whole_table(tables: Tables, grid: tuple[int, int, int]) -> np.ndarray:
+    """Look every token's position up in each part: (f, h, w, D) float32."""
+    parts = [np.broadcast_to(table[index], (*grid, table.shape[-1])) for table, index in tables]
+    return np.concatenate(parts, axis=-1).astype(np.float32)

@@ -1,9 +1,11 @@
 """Proxy tokens: extraction, their global attention, injection into all tokens (GIIM, Eq. 1 of arXiv 2409.04005).
 
 Shapes: B batch, M windows, n tokens a window, P proxies (M of them, or M·sh·sw when a window keeps several),
-N = M·n tokens, D width.
+N = M·n tokens, D width.  m, p: windows and proxies of one device, all of them without context parallelism
+(`models.window`).
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -30,51 +32,62 @@ def proxy_groups(z, layout: Windowing):
     return rearrange(z, pattern, cf=cf, ph=ch // sh, sh=sh, pw=cw // sw, sw=sw)
 
 
-def proxy_valid(layout: Windowing) -> np.ndarray:
-    """(P, g) bool: which tokens of each proxy exist.  A row can be all False only with several proxies a window."""
-    return proxy_groups(layout.valid[None, ..., None], layout)[0, ..., 0]
+def proxy_valid(valid, layout: Windowing):
+    """Which tokens of each proxy exist, from `layout.valid` or a share of it: (m, n) bool -> (p, g) bool.
+
+    A row is all False for a proxy of padding alone.
+    """
+    return proxy_groups(valid[None, ..., None], layout)[0, ..., 0]
 
 
-def extract_average(z: jax.Array, layout: Windowing, key: jax.Array | None = None) -> jax.Array:
-    """Averaging(z) of Eq. 1: the mean over each proxy's real tokens, in float32; (B, M, n, D) -> (B, P, D)."""
-    del key
-    groups = proxy_groups(z, layout)  # (B, P, g, D)
+def extract_average(z: jax.Array, layout: Windowing, keys: jax.Array | None = None) -> jax.Array:
+    """Averaging(z) of Eq. 1: the mean over each proxy's real tokens, in float32; (B, m, n, D) -> (B, p, D)."""
+    del keys
+    groups = proxy_groups(z, layout)  # (B, p, g, D)
     if not layout.is_padded:
         return jnp.mean(groups, axis=2, dtype=jnp.float32).astype(z.dtype)
-    valid = proxy_valid(layout)
-    weights = valid / np.maximum(valid.sum(1, keepdims=True), 1)  # (P, g)
-    weighted = groups.astype(jnp.float32) * jnp.asarray(weights[..., None], jnp.float32)
-    return weighted.sum(2).astype(z.dtype)
+    valid = proxy_valid(layout.own(layout.valid), layout).astype(jnp.float32)
+    weights = valid / jnp.maximum(valid.sum(1, keepdims=True), 1)  # (p, g)
+    return jnp.sum(groups.astype(jnp.float32) * weights[..., None], 2).astype(z.dtype)
 
 
-def extract_top_left(z: jax.Array, layout: Windowing, key: jax.Array | None = None) -> jax.Array:
-    """The first token of each proxy (Table 2, "top-left"); (B, M, n, D) -> (B, P, D)."""
-    del key
+def extract_top_left(z: jax.Array, layout: Windowing, keys: jax.Array | None = None) -> jax.Array:
+    """The first token of each proxy (Table 2, "top-left"); (B, m, n, D) -> (B, p, D)."""
+    del keys
     return proxy_groups(z, layout)[:, :, 0]
 
 
-def extract_random(z: jax.Array, layout: Windowing, key: jax.Array | None = None) -> jax.Array:
-    """One uniformly drawn real token of each proxy and sample (Table 2, "random"); (B, M, n, D) -> (B, P, D).
+def extract_random(z: jax.Array, layout: Windowing, keys: jax.Array | None = None) -> jax.Array:
+    """One uniformly drawn real token of each proxy and sample (Table 2, "random"); (B, m, n, D) -> (B, p, D).
+
+    Every sample draws for all its windows, so that the draws do not depend on which device has them.
 
     Raises:
-      ValueError: without a key.
+      ValueError: without keys.
     """
-    if key is None:
-        raise ValueError("extraction='random' draws tokens: call the network with key=jax.random.key(...)")
-    groups = proxy_groups(z, layout)
-    draws = jax.random.uniform(key, groups.shape[:3])  # (B, P, g)
-    return _pick(groups, jnp.where(proxy_valid(layout), draws, -1.0))
+    if keys is None:
+        raise ValueError(
+            "extraction='random' draws tokens: call the network with keys=jax.random.split(key, B), one a sample"
+        )
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (layout.windows, layout.window_tokens)))(keys)
+    draws = proxy_groups(draws[:, layout.own(np.arange(layout.windows)), :, None], layout)[
+        ..., 0
+    ]  # (B, p, g)
+    return _pick(
+        proxy_groups(z, layout), jnp.where(proxy_valid(layout.own(layout.valid), layout), draws, -1.0)
+    )
 
 
-def extract_similarity(z: jax.Array, layout: Windowing, key: jax.Array | None = None) -> jax.Array:
-    """The real token with the largest sum of cosine similarities to the others (Table 2); (B, M, n, D) -> (B, P, D)."""
-    del key
+def extract_similarity(z: jax.Array, layout: Windowing, keys: jax.Array | None = None) -> jax.Array:
+    """The real token with the largest sum of cosine similarities to the others (Table 2); (B, m, n, D) -> (B, p, D)."""
+    del keys
     groups = proxy_groups(z, layout)
-    valid = jnp.asarray(proxy_valid(layout)[..., None])  # (P, g, 1)
+    valid = proxy_valid(layout.own(layout.valid), layout)[..., None]  # (p, g, 1)
     x = groups.astype(jnp.float32)
     unit = x * jax.lax.rsqrt(jnp.sum(x * x, -1, keepdims=True) + 1e-12) * valid
     # A token's similarity to itself adds one to every sum alike, so the sum over all serves as well.
-    total = jnp.sum(unit * jnp.sum(unit, 2, keepdims=True), -1)  # (B, P, g)
+    # Rounded, so that equal sums (those of two tokens always are) go to the first whatever the order of summation.
+    total = jnp.round(jnp.sum(unit * jnp.sum(unit, 2, keepdims=True), -1), 4)  # (B, p, g)
     return _pick(groups, jnp.where(valid[..., 0], total, -jnp.inf))
 
 
@@ -93,10 +106,16 @@ INJECTIONS = ("cross_attention", "interpolate", "linear")
 
 
 def interpolate_proxies(proxies: jax.Array, layout: Windowing) -> jax.Array:
-    """Bilinear (trilinear in video) upsampling of one proxy a window to the grid: (B, M, D) -> (B, M, n, D)."""
+    """Bilinear (trilinear in video) upsampling of one proxy a window to the grid: (B, m, D) -> (B, m, n, D)."""
+    order = np.argsort(layout.gathered(np.arange(layout.windows)))
+    proxies = layout.gather(proxies, axis=1)[:, order] if layout.parts > 1 else proxies  # (B, M, D)
     grid = rearrange(proxies, "b (f h w) d -> b f h w d", f=layout.counts[0], h=layout.counts[1])
-    shape = (grid.shape[0], *layout.padded, grid.shape[-1])
-    return partition(jax.image.resize(grid, shape, "linear"), layout.window)
+    f, h, w = layout.real_counts  # proxies of padding alone are no neighbours
+    whole = [m * c for m, c in zip(layout.real_counts, layout.window, strict=True)]
+    grid = jax.image.resize(grid[:, :f, :h, :w], (grid.shape[0], *whole, grid.shape[-1]), "linear")
+    pads = [(0, p - s) for s, p in zip(whole, layout.padded, strict=True)]
+    tokens = partition(jnp.pad(grid, [(0, 0), *pads, (0, 0)]), layout.window)  # (B, M, n, D)
+    return tokens if layout.parts == 1 else tokens[:, layout.own(np.arange(layout.windows))]
 
 
 def check_injection(injection: str, layout: Windowing, linear_tokens: int = 0) -> None:
@@ -142,30 +161,32 @@ class GIIM(nnx.Module):
         )
 
     def __call__(
-        self, z: jax.Array, modulation: Modulation, layout: Windowing, key: jax.Array | None
+        self, z: jax.Array, modulation: Modulation, layout: Windowing, keys: jax.Array | None
     ) -> jax.Array:
-        """(B, M, n, D) -> (B, M, n, D); `modulation` has (shift, scale, gate) for proxy, injection, injection_kv."""
+        """(B, m, n, D) -> (B, m, n, D); `modulation` has (shift, scale, gate) for proxy, injection, injection_kv."""
         check_injection(self.injection, layout, self.linear_tokens)
-        proxies = EXTRACTIONS[self.extraction](z, layout, key)  # (B, P, D)
+        proxies = EXTRACTIONS[self.extraction](z, layout, keys)  # (B, p, D)
         mask = None
-        if layout.is_padded and not (exists := proxy_valid(layout).any(1)).all():
+        exists = proxy_valid(layout.gathered(layout.valid), layout).any(1)
+        if not exists.all():
             mask = jnp.asarray(exists)  # (P,): proxies whose sub-grid is all padding are no keys
+        gather = functools.partial(layout.gather, axis=-3)  # keys, values: (B, p, H, d) -> (B, P, H, d)
 
         shift, scale, gate = modulation["proxy"]
         normed = modulated_norm(proxies, shift, scale, self.dtype)
-        proxies = proxies + gated(self.self_attention(normed, mask), gate)  # (B, P, D)
+        proxies = proxies + gated(self.self_attention(normed, mask, gather), gate)  # (B, p, D)
 
         shift, scale, _ = modulation["injection_kv"]
-        context = modulated_norm(proxies, shift, scale, self.dtype)  # (B, P, D)
+        context = modulated_norm(proxies, shift, scale, self.dtype)  # (B, p, D)
         shift, scale, gate = modulation["injection"]
         if self.injection == "cross_attention":
-            query = modulated_norm(z, shift, scale, self.dtype)  # (B, M, n, D)
-            flat = query.reshape(z.shape[0], -1, z.shape[-1])  # (B, N, D)
-            update = self.cross_attention(flat, context, mask).reshape(z.shape)
+            query = modulated_norm(z, shift, scale, self.dtype)  # (B, m, n, D)
+            flat = query.reshape(z.shape[0], -1, z.shape[-1])  # (B, m·n, D)
+            update = self.cross_attention(flat, context, mask, gather).reshape(z.shape)
         elif self.injection == "interpolate":
             update = interpolate_proxies(context, layout)
         else:
-            update = self.expand(context)  # (B, M, n, D)
+            update = self.expand(context)  # (B, m, n, D)
         if self.linear_1 is not None:
             update = self.linear_1(update)
         return z + gated(update, gate)

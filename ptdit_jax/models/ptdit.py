@@ -1,10 +1,11 @@
 """PT-DiT: latents in, prediction out (arXiv 2409.04005, Fig. 4), and the shell that baselines share.
 
 Shapes: B batch, C latent channels, (F, H, W) latent frames, height, width; (f, h, w) token grid, h = H/patch;
-M windows, n tokens a window, D width, L text tokens, E text features.
+m windows of this device, n tokens a window, D width, L text tokens, E text features.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,32 @@ from flax import nnx
 from ptdit_jax.models.block import PTBlock
 from ptdit_jax.models.conditioning import ClassEmbedding, SharedModulation, TextProjection, TimeEmbedding
 from ptdit_jax.models.layers import Linear, modulated_norm, parameter, zeros
-from ptdit_jax.models.position import positions_3d
+from ptdit_jax.models.position import Tables, tables_3d
 from ptdit_jax.models.stack import run_stack, stack_blocks
 from ptdit_jax.models.variants import Architecture
-from ptdit_jax.models.window import Windowing, merge_and_crop, pad_and_partition, windowing
+from ptdit_jax.models.window import (
+    Triple,
+    Windowing,
+    merge_and_crop,
+    pad_and_partition,
+    split_windows,
+    windowing,
+)
+from ptdit_jax.parallel.axes import CONTEXT, whole
 
 Condition = jax.Array | tuple[jax.Array, jax.Array] | None
+
+
+class Slabs(NamedTuple):
+    """Context parallelism: a call on one device's slab of the latents; see `models.window`, `parallel.network`.
+
+    Attributes:
+      size: (F, H, W) of the whole latents.
+      parts: slabs they are cut into, after padding to whole slabs along that axis.
+    """
+
+    size: tuple[int, ...]
+    parts: int
 
 
 class FinalLayer(nnx.Module):
@@ -41,9 +62,9 @@ class FinalLayer(nnx.Module):
         self.proj_out = Linear(width, features, ("embed", None), dtype=jnp.float32, rngs=rngs, init=zeros)
 
     def __call__(self, z: jax.Array, emb: jax.Array) -> jax.Array:
-        """z (B, M, n, D), emb (B, D) -> (B, M, n, patch·patch·C_out) float32."""
+        """z (B, m, n, D), emb (B, D) -> (B, m, n, patch·patch·C_out) float32."""
         if self.table is not None:
-            rows = self.table[...] + emb[:, None]  # (B, 2, D)
+            rows = whole(self.table) + emb[:, None]  # (B, 2, D)
         else:
             assert self.modulation is not None
             rows = self.modulation(nnx.silu(emb))  # (B, 2, D)
@@ -80,9 +101,9 @@ class PTDiT(nnx.Module):
         return PTBlock(self.arch, shifted=shifted, rngs=rngs)
 
     def layout(
-        self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None
+        self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None, parts: int = 1
     ) -> Windowing:
-        """The windows of latents of `size` (F, H, W).
+        """The windows of latents of `size` (F, H, W), in `parts` slabs.
 
         Raises:
           ValueError: if the patch does not divide H and W, or the window or proxy ratio is impossible.
@@ -93,13 +114,25 @@ class PTDiT(nnx.Module):
             raise ValueError(
                 f"latent height and width {height}x{width} must be multiples of the patch {patch}"
             )
-        return windowing((frames, height // patch, width // patch), window, proxy_ratio)
+        return split_windows(windowing((frames, height // patch, width // patch), window, proxy_ratio), parts)
+
+    def position_tables(self, grid: Triple) -> Tables:
+        """The parts of the position table of a grid."""
+        return tables_3d(grid, self.arch.width, self.arch.sample_size, self.arch.positions)
 
     def positions(self, layout: Windowing) -> jax.Array:
-        """(f, h, w, D) float32 table added to the tokens."""
-        return jnp.asarray(
-            positions_3d(layout.grid, self.arch.width, self.arch.sample_size, self.arch.positions)
-        )
+        """The (*slab_grid, D) float32 table added to the tokens."""
+        parts = []
+        for table, index in self.position_tables(layout.grid):
+            axis, index = layout.axis, jnp.asarray(index)
+            if layout.parts > 1 and index.shape[axis] > 1:
+                size = layout.slab_grid[axis]
+                pads = [(0, layout.parts * size - layout.grid[axis] if i == axis else 0) for i in range(3)]
+                start = jax.lax.axis_index(CONTEXT) * size
+                index = jax.lax.dynamic_slice_in_dim(jnp.pad(index, pads), start, size, axis)
+            rows = jnp.asarray(table, jnp.float32)[index]
+            parts.append(jnp.broadcast_to(rows, (*layout.slab_grid, rows.shape[-1])))
+        return jnp.concatenate(parts, axis=-1)
 
     def __call__(
         self,
@@ -109,7 +142,8 @@ class PTDiT(nnx.Module):
         *,
         window: Sequence[int],
         proxy_ratio: Sequence[int] | None = None,
-        key: jax.Array | None = None,
+        keys: jax.Array | None = None,
+        slabs: Slabs | None = None,
     ) -> jax.Array:
         """Predict from noisy latents.
 
@@ -119,7 +153,8 @@ class PTDiT(nnx.Module):
           condition: int32 labels (B,), or (text (B, L, E), mask (B, L), 1 = keep), or None.
           window: (p_f, p_h, p_w) tokens a proxy stands for, any at any size.
           proxy_ratio: (., p_h, p_w) inside a window for several proxies a window.
-          key: only for extraction="random".
+          keys: (B,) random keys, one a sample; only for extraction="random".
+          slabs: under `jax.shard_map`, when x is one device's slab.
 
         Returns:
           (B, C_out, F, H, W) float32.
@@ -132,24 +167,27 @@ class PTDiT(nnx.Module):
             raise ValueError(f"x has shape {x.shape}; the network takes (B, {arch.channels}, F, H, W)")
         if t.shape != x.shape[:1]:
             raise ValueError(f"t has shape {t.shape}; the network takes one time a sample, ({x.shape[0]},)")
-        layout = self.layout(x.shape[2:], window, proxy_ratio)
+        size, parts = slabs or Slabs(x.shape[2:], 1)
+        layout = self.layout(size, window, proxy_ratio, parts)
         emb, text, text_mask = self.embed_condition(t, condition)
 
         pattern = "b c f (h p) (w q) -> b f h w (c p q)"
         patches = rearrange(x.astype(self.dtype), pattern, p=arch.patch, q=arch.patch)
         tokens = self.patch_embedding(patches) + self.positions(layout).astype(self.dtype)  # (B, f, h, w, D)
-        z = pad_and_partition(tokens, layout)  # (B, M, n, D)
+        z = pad_and_partition(tokens, layout)  # (B, m, n, D)
 
         block_emb = emb if self.shared_modulation is None else self.shared_modulation(emb)
-        keys = None if key is None else jax.random.split(key, (arch.groups, arch.group))
+        if keys is not None:
+            split = jax.vmap(lambda key: jax.random.split(key, (arch.groups, arch.group)), out_axes=2)
+            keys = split(keys)  # (groups, group, B)
         z = run_stack(
             list(self.blocks),
             z,
-            lambda block, z, key: block(z, block_emb, text, text_mask, layout, key),
+            lambda block, z, keys: block(z, block_emb, text, text_mask, layout, keys),
             keys,
             remat=arch.remat,
             unroll=arch.unroll,
-        )  # (B, M, n, D)
+        )  # (B, m, n, D)
 
         out = merge_and_crop(self.final_layer(z, emb), layout)  # (B, f, h, w, p·q·C_out)
         pattern = "b f h w (p q c) -> b c f (h p) (w q)"

@@ -29,8 +29,8 @@ def run_stack(group: list, z: jax.Array, call: Callable, keys: jax.Array | None,
     Args:
       group: stacked blocks; one repeat runs block 0, 1, ... of the group.
       z: the residual stream.
-      call: (block, z, key) -> z.
-      keys: (repeats, len(group)) random keys or None.
+      call: (block, z, keys) -> z.
+      keys: (repeats, len(group), B) random keys or None.
       remat: "none" or a name of REMAT_POLICIES, applied to each block.
       unroll: repeats that a scan step runs inline; 0 runs all without a loop.
     """

@@ -3,6 +3,9 @@
 Shapes: B batch, (f, h, w) token grid, (cf, ch, cw) window, (mf, mh, mw) windows along each axis,
 M = mf·mh·mw windows, n = cf·ch·cw tokens a window, D width.  The residual stream of the network is kept as
 (B, M, n, D), row-major over windows and row-major inside, so that only the shift moves data.
+
+Context parallelism: `parts` devices along the mesh axis "context" share the windows, cut along one `axis` of the grid
+into slabs of whole windows.  Each device then has its M/parts windows, in the same order: m windows, m = M without.
 """
 
 import dataclasses
@@ -17,6 +20,7 @@ from einops import rearrange
 from flax import nnx
 
 from ptdit_jax.models.attention import SelfAttention
+from ptdit_jax.parallel.axes import CONTEXT
 
 Triple = tuple[int, int, int]
 
@@ -29,16 +33,42 @@ class Windowing:
       grid: (f, h, w) real tokens.
       window: (cf, ch, cw) tokens a window covers, clipped to the grid.
       proxy: (pf, ph, pw) proxy ratio inside a window; equal to `window` for one proxy a window.
+      parts: slabs, one for each device along "context".
+      axis: of the grid, 0 frames, 1 rows, 2 columns, along which slabs are cut.
     """
 
     grid: Triple
     window: Triple
     proxy: Triple
+    parts: int = 1
+    axis: int = 0
+
+    @property
+    def real_counts(self) -> Triple:
+        """Windows along each axis that hold a token."""
+        return tuple(-(-s // c) for s, c in zip(self.grid, self.window, strict=True))  # type: ignore[return-value]
 
     @property
     def counts(self) -> Triple:
-        """(mf, mh, mw), windows along each axis, the last one possibly padded."""
-        return tuple(-(-s // c) for s, c in zip(self.grid, self.window, strict=True))  # type: ignore[return-value]
+        """(mf, mh, mw), windows along each axis: the last one possibly padded, whole ones to fill the slabs."""
+        m = list(self.real_counts)
+        m[self.axis] = -(-m[self.axis] // self.parts) * self.parts
+        return (m[0], m[1], m[2])
+
+    @property
+    def slab_counts(self) -> Triple:
+        """`counts` in one slab."""
+        m = list(self.counts)
+        m[self.axis] //= self.parts
+        return (m[0], m[1], m[2])
+
+    @property
+    def slab_grid(self) -> Triple:
+        """(f, h, w) tokens that one device is given: its slab, without the padding of other axes."""
+        grid = list(self.grid)
+        if self.parts > 1:
+            grid[self.axis] = self.padded[self.axis] // self.parts
+        return (grid[0], grid[1], grid[2])
 
     @property
     def padded(self) -> Triple:
@@ -76,6 +106,37 @@ class Windowing:
         inside = np.ones(self.grid, bool)
         pads = [(0, p - s) for s, p in zip(self.grid, self.padded, strict=True)]
         return partition(np.pad(inside, pads)[None, ..., None], self.window)[0, ..., 0]
+
+    def by_slab(self, array: np.ndarray) -> np.ndarray:
+        """A constant of all windows, cut into slabs: (M, ...) -> (parts, m, ...)."""
+        grid = array.reshape(*self.counts, *array.shape[1:])
+        cut = [*grid.shape[: self.axis], self.parts, -1, *grid.shape[self.axis + 1 :]]
+        return np.moveaxis(grid.reshape(cut), self.axis, 0).reshape(self.parts, -1, *array.shape[1:])
+
+    def own(self, array: np.ndarray) -> jax.Array:
+        """This device's share of a constant of all windows: (M, ...) -> (m, ...)."""
+        if self.parts == 1:
+            return jnp.asarray(array)
+        return jnp.asarray(self.by_slab(array))[jax.lax.axis_index(CONTEXT)]
+
+    def gather(self, x: jax.Array, *, axis: int) -> jax.Array:
+        """Windows (or proxies, or their keys) of all devices along `axis`, slab after slab."""
+        return x if self.parts == 1 else jax.lax.all_gather(x, CONTEXT, axis=axis % x.ndim, tiled=True)
+
+    def gathered(self, array: np.ndarray) -> np.ndarray:
+        """A constant of all windows (M, ...) in the order of `gather`."""
+        return self.by_slab(array).reshape(array.shape)
+
+
+def split_windows(layout: Windowing, parts: int) -> Windowing:
+    """The layout with its windows cut into `parts` slabs, along the axis that needs the least padding for it.
+
+    Among equal ones that is the axis with the most windows.
+    """
+    if parts == 1:
+        return layout
+    cuts = [dataclasses.replace(layout, parts=parts, axis=axis) for axis in range(3)]
+    return min(cuts, key=lambda cut: (cut.windows, -cut.real_counts[cut.axis]))
 
 
 def windowing(
@@ -128,15 +189,16 @@ def merge(x, counts: Triple, window: Triple):
 
 
 def pad_and_partition(x: jax.Array, layout: Windowing) -> jax.Array:
-    """Pad a real grid with zeros to whole windows and cut it: (B, f, h, w, D) -> (B, M, n, D)."""
-    pads = [(0, 0), *((0, p - s) for s, p in zip(layout.grid, layout.padded, strict=True)), (0, 0)]
-    return partition(jnp.pad(x, pads) if layout.is_padded else x, layout.window)
+    """Pad a slab with zeros to whole windows and cut it: (B, *slab_grid, D) -> (B, m, n, D)."""
+    whole = [m * c for m, c in zip(layout.slab_counts, layout.window, strict=True)]
+    pads = [(0, 0), *((0, p - s) for s, p in zip(layout.slab_grid, whole, strict=True)), (0, 0)]
+    return partition(jnp.pad(x, pads) if any(p for _, p in pads) else x, layout.window)
 
 
 def merge_and_crop(x: jax.Array, layout: Windowing) -> jax.Array:
-    """The inverse of `pad_and_partition`: (B, M, n, D) -> (B, f, h, w, D)."""
-    f, h, w = layout.grid
-    return merge(x, layout.counts, layout.window)[:, :f, :h, :w]
+    """The inverse of `pad_and_partition`: (B, m, n, D) -> (B, *slab_grid, D)."""
+    f, h, w = layout.slab_grid
+    return merge(x, layout.slab_counts, layout.window)[:, :f, :h, :w]
 
 
 def half_window(window: Triple) -> Triple:
@@ -145,13 +207,32 @@ def half_window(window: Triple) -> Triple:
 
 
 def cyclic_shift(x: jax.Array, layout: Windowing, *, backward: bool = False) -> jax.Array:
-    """Windows of the grid rolled by minus half a window (plus half when `backward`): (B, M, n, D) -> (B, M, n, D)."""
+    """Windows of the grid rolled by minus half a window (plus half when `backward`): (B, m, n, D) -> (B, m, n, D).
+
+    Between slabs only the half window at their border moves, to the neighbour along "context".
+    """
     sign = 1 if backward else -1
-    shift = tuple(sign * s for s in half_window(layout.window))
+    shift = [sign * s for s in half_window(layout.window)]
     if not any(shift):
         return x
-    grid = merge(x, layout.counts, layout.window)  # (B, f, h, w, D)
+    grid = merge(x, layout.slab_counts, layout.window)  # (B, f, h, w, D)
+    if layout.parts > 1:
+        grid = _roll_slabs(grid, shift[layout.axis], layout)
+        shift[layout.axis] = 0
     return partition(jnp.roll(grid, shift, axis=(1, 2, 3)), layout.window)
+
+
+def _roll_slabs(grid: jax.Array, shift: int, layout: Windowing) -> jax.Array:
+    """`jnp.roll` of the whole grid along the axis of the slabs, on one device's slab (B, f, h, w, D)."""
+    if shift == 0:
+        return grid
+    axis, parts, size = layout.axis + 1, layout.parts, grid.shape[layout.axis + 1]
+    step = 1 if shift > 0 else -1  # tokens leave for the next slab, or for the one before
+    border = size - shift if shift > 0 else -shift
+    first, second = jnp.split(grid, [border], axis)
+    leaving, staying = (second, first) if shift > 0 else (first, second)
+    arriving = jax.lax.ppermute(leaving, CONTEXT, [(i, (i + step) % parts) for i in range(parts)])
+    return jnp.concatenate((arriving, staying) if shift > 0 else (staying, arriving), axis)
 
 
 def region_ids(layout: Windowing) -> np.ndarray:
@@ -178,20 +259,19 @@ def region_ids(layout: Windowing) -> np.ndarray:
     return partition(ids[None, ..., None], layout.window)[0, ..., 0]
 
 
-def _equal_ids(ids: np.ndarray) -> jax.Array:
-    ids_ = jnp.asarray(ids)
-    return (ids_[:, :, None] == ids_[:, None, :])[:, None]  # (M, 1, n, n)
+def _equal_ids(ids: jax.Array) -> jax.Array:
+    return (ids[:, :, None] == ids[:, None, :])[:, None]  # (m, 1, n, n)
 
 
 def window_mask(layout: Windowing) -> jax.Array | None:
-    """(M, 1, n, n) bool of window attention, or None where nothing is masked (no padding)."""
-    return _equal_ids(layout.valid.astype(np.int32)) if layout.is_padded else None
+    """(m, 1, n, n) bool of window attention, or None where nothing is masked (no padding)."""
+    return _equal_ids(layout.own(layout.valid)) if layout.is_padded else None
 
 
 def shifted_window_mask(layout: Windowing) -> jax.Array | None:
-    """(M, 1, n, n) bool of shifted window attention, or None where nothing is masked (windows of one token)."""
+    """(m, 1, n, n) bool of shifted window attention, or None where nothing is masked (windows of one token)."""
     ids = region_ids(layout)
-    return None if (ids == ids[:, :1]).all() else _equal_ids(ids)
+    return None if (ids == ids[:, :1]).all() else _equal_ids(layout.own(ids))
 
 
 class WindowAttention(nnx.Module):
@@ -202,7 +282,7 @@ class WindowAttention(nnx.Module):
         self.shifted = shifted
 
     def __call__(self, x: jax.Array, layout: Windowing) -> jax.Array:
-        """(B, M, n, D) normed and modulated tokens -> (B, M, n, D), to be gated and added by the block."""
+        """(B, m, n, D) normed and modulated tokens -> (B, m, n, D), to be gated and added by the block."""
         if not self.shifted:
             return self.attention(x, window_mask(layout))
         x = cyclic_shift(x, layout)

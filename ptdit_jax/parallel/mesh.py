@@ -1,18 +1,45 @@
 """The device mesh of a run."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from jax.sharding import AxisType, Mesh
 
+from ptdit_jax.parallel.rules import batch_sharding
 
-def make_mesh(mesh: Any) -> Mesh:
-    """The mesh of `config.mesh` over all devices of all processes; the one size of -1 takes the devices left.
+
+def make_mesh(mesh: Any, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh of `config.mesh`; the one size of -1 takes the devices left.
 
     Axes are "auto": the compiler places what the sharding of inputs and outputs leaves open.
+
+    Args:
+      mesh: size of each axis.
+      devices: all of them are used; None for those of all processes.
     """
-    sizes = dict(mesh)
-    fixed = int(np.prod([size for size in sizes.values() if size != -1]))
-    shape = tuple(jax.device_count() // fixed if size == -1 else size for size in sizes.values())
-    return jax.make_mesh(shape, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+    sizes, devices = dict(mesh), jax.devices() if devices is None else devices
+    fixed = math.prod(size for size in sizes.values() if size != -1)
+    shape = tuple(len(devices) // fixed if size == -1 else size for size in sizes.values())
+    return jax.make_mesh(shape, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices)
+
+
+def data_share(mesh: Mesh, batch: int) -> tuple[int, int]:
+    """Which part of a global batch this process reads, for `data_pipelines.make_loader`: (index, count).
+
+    Processes whose devices differ along "tensor" and "context" alone read the same samples.
+
+    Raises:
+      ValueError: this process's devices hold samples that are no even share of the batch.
+    """
+    places = batch_sharding(mesh).addressable_devices_indices_map((batch,))
+    ranges = sorted({place[0].indices(batch)[:2] for place in places.values() if place is not None})
+    start, stop = ranges[0][0], ranges[-1][1]
+    size = sum(high - low for low, high in ranges)
+    if size != stop - start or batch % size or start % size:
+        raise ValueError(
+            f"mesh {dict(mesh.shape)} over {jax.process_count()} processes: process {jax.process_index()} holds "
+            f"samples {ranges} of data.batch={batch}, which must be one even share; change the order or size of axes"
+        )
+    return start // size, batch // size

@@ -1,7 +1,6 @@
-"""Which logical axis of an array lies along which axes of the mesh: the only place that says so.
+"""Shardings of everything a run holds, derived from the one table `axes.RULES`.
 
-The networks name the axes of their parameters (`models.layers`), the data have "batch" first, and everything
-else is derived here.
+The networks name the axes of their parameters (`models.layers`), the data have "batch" first.
 """
 
 from typing import Any
@@ -11,26 +10,19 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.training.state import Guard, TrainState
 
-RULES: dict[str | None, tuple[str, ...]] = {
-    "batch": ("data", "fsdp"),  # every device has its share of the samples
-    "embed": ("fsdp",),  # parameters, averages and moments are split along D, gathered for use
-    "heads": (),
-    "mlp": (),
-    "layers": (),  # blocks are scanned one after the other
-    None: (),
-}
 
-
-def spec(axes: tuple[str | None, ...]) -> PartitionSpec:
-    """The partition of an array with these logical axes."""
-    return PartitionSpec(*(RULES[axis] or None for axis in axes))
+def spec(axes: tuple[str | None, ...], mesh: Mesh) -> PartitionSpec:
+    """The partition of an array with these logical axes over the axes of a mesh that are longer than 1."""
+    parts = [tuple(name for name in RULES[axis] if mesh.shape.get(name, 1) > 1) for axis in axes]
+    return PartitionSpec(*(part[0] if len(part) == 1 else part or None for part in parts))
 
 
 def batch_sharding(mesh: Mesh, *, leading: int = 0) -> NamedSharding:
     """Of arrays (..., B, ...) with the batch after `leading` axes that are whole on every device."""
-    return NamedSharding(mesh, spec((*[None] * leading, "batch")))
+    return NamedSharding(mesh, spec((*[None] * leading, "batch"), mesh))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -48,14 +40,19 @@ def param_shardings(params: nnx.State, mesh: Mesh) -> dict[str, Any]:
     Returns:
       A nested dict like `nnx.to_pure_dict(params)`.
     """
+    return jax.tree.map(lambda part: NamedSharding(mesh, part), param_specs(params, mesh))
 
-    def sharding(variable: nnx.Variable) -> NamedSharding:
+
+def param_specs(params: nnx.State, mesh: Mesh) -> dict[str, Any]:
+    """The partitions of `param_shardings`."""
+
+    def partition(variable: nnx.Variable) -> PartitionSpec:
         axes = variable.get_metadata("out_sharding")
         assert len(axes) == len(variable.shape), (axes, variable.shape)
-        return NamedSharding(mesh, spec(axes))
+        return spec(axes, mesh)
 
     is_variable = lambda node: isinstance(node, nnx.Variable)  # noqa: E731
-    return nnx.to_pure_dict(jax.tree.map(sharding, params, is_leaf=is_variable))
+    return nnx.to_pure_dict(jax.tree.map(partition, params, is_leaf=is_variable))
 
 
 def state_shardings(

@@ -1,6 +1,6 @@
 """The project's `draw` and `loss`: a network denoises at random times, its condition sometimes dropped.
 
-Shapes: B samples, C channels, F frames, H height, W width.
+Shapes: B samples, C channels, F frames, H height, W width, L text tokens, E text features.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ptdit_jax.diffusion import Objective
+from ptdit_jax.models.ptdit import Condition
 from ptdit_jax.models.window import Triple
 from ptdit_jax.training.step import Draw, Loss
 
-Network = Callable[[Any, jax.Array, jax.Array, jax.Array | None, jax.Array], jax.Array]
-"""(params, x (B, C, F, H, W), t (B,), label (B,) or None, key) -> (B, C_out, F, H, W)."""
+Network = Callable[[Any, jax.Array, jax.Array, Condition, jax.Array], jax.Array]
+"""(params, x (B, C, F, H, W), t (B,), condition, keys (B,)) -> (B, C_out, F, H, W)."""
 
 
 class Inputs(NamedTuple):
@@ -24,29 +25,40 @@ class Inputs(NamedTuple):
     x0: jax.Array  # (B, C, F, H, W) data
     eps: jax.Array  # (B, C, F, H, W) noise
     t: jax.Array  # (B,) times
-    label: jax.Array | None  # (B,) int32; `classes` where the condition was dropped
-    keys: jax.Array  # (B,) random keys, of which a micro-batch hands its first to the network
+    condition: (
+        Condition  # labels (B,) int32, or (text (B, L, E), mask (B, L)); the null one where it was dropped
+    )
+    keys: jax.Array  # (B,) random keys, one a sample, for networks that draw
 
 
-def make_draw(objective: Objective, *, classes: int | None, condition_dropout: float) -> Draw:
+def condition_of(batch: dict[str, Any]) -> Condition:
+    """What a batch of a loader has as condition: its labels, its text states with their mask, or nothing."""
+    return (batch["text"], batch["text_mask"]) if "text" in batch else batch.get("label")
+
+
+def make_draw(objective: Objective, *, null: Any, condition_dropout: float) -> Draw:
     """(key, batch) -> Inputs, for `step.make_step`.
 
     Args:
       objective: draws the times.
-      classes: number of classes, whose value is the null label; None for an unconditional network.
-      condition_dropout: probability of the null label.
+      null: the null condition of one sample, a label () or a text (L, E) with its mask (L,); None without one.
+      condition_dropout: probability of the null condition.
     """
 
     def draw(key: jax.Array, batch: Any) -> Inputs:
         x0 = batch["x"]
         time_key, noise_key, drop_key, model_key = jax.random.split(key, 4)
-        label = None
-        if classes is not None:
+        condition = None
+        if null is not None:
             drop = jax.random.bernoulli(drop_key, condition_dropout, x0.shape[:1])
-            label = jnp.where(drop, classes, batch["label"])
+            condition = jax.tree.map(
+                lambda given, null: jnp.where(drop.reshape(-1, *[1] * (given.ndim - 1)), null, given),
+                condition_of(batch),
+                null,
+            )
         t = objective.draw_times(time_key, len(x0), x0.dtype)
         eps = jax.random.normal(noise_key, x0.shape, x0.dtype)
-        return Inputs(x0, eps, t, label, jax.random.split(model_key, len(x0)))
+        return Inputs(x0, eps, t, condition, jax.random.split(model_key, len(x0)))
 
     return draw
 
@@ -60,11 +72,9 @@ def make_network(graphdef: nnx.GraphDef, *, window: Triple, proxy_ratio: tuple[i
       proxy_ratio: as the network's call takes it; () = one proxy a window.
     """
 
-    def network(
-        params: Any, x: jax.Array, t: jax.Array, label: jax.Array | None, key: jax.Array
-    ) -> jax.Array:
+    def network(params: Any, x: jax.Array, t: jax.Array, condition: Condition, keys: jax.Array) -> jax.Array:
         return nnx.merge(graphdef, params)(
-            x, t, label, window=window, proxy_ratio=proxy_ratio or None, key=key
+            x, t, condition, window=window, proxy_ratio=proxy_ratio or None, keys=keys
         )
 
     return network
@@ -75,7 +85,7 @@ def make_loss(network: Network, objective: Objective) -> Loss:
 
     def loss(params: Any, inputs: Inputs) -> tuple[jax.Array, dict[str, jax.Array]]:
         def denoise(x_t: jax.Array, t: jax.Array) -> jax.Array:
-            return network(params, x_t, t, inputs.label, inputs.keys[0])
+            return network(params, x_t, t, inputs.condition, inputs.keys)
 
         per_sample, metrics = objective.loss_at(denoise, inputs.x0, inputs.eps, inputs.t)
         return per_sample.mean(), metrics

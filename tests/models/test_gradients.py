@@ -22,12 +22,12 @@ ABLATIONS |= {
 }
 
 
-def value_and_grad(arch, arguments, weights, *, window, key=None):
+def value_and_grad(arch, arguments, weights, *, window, keys=None):
     """Output and {path: gradient of sum(weights · output)} in the parameters of `tiny.network`."""
     graphdef, params = nnx.split(tiny.network(arch))
 
     def loss(params):
-        out = nnx.merge(graphdef, params)(*arguments, window=window, key=key)
+        out = nnx.merge(graphdef, params)(*arguments, window=window, keys=keys)
         return jnp.sum(weights * out), out
 
     run = jax.jit(jax.grad(loss, has_aux=True), compiler_options=tiny.FAST)
@@ -74,7 +74,9 @@ def test_no_parameter_of_any_variant_is_dead(name):
     kind = "class" if "top_left" in name or "w/o" in name else "text"
     arch = tiny.architecture(kind, **{"depth": 1, "shift_every": 1, "unroll": 0, **changes})
     arguments, weights = setting(arch, (1, 6, 8))
-    out, grads = value_and_grad(arch, arguments, weights, window=(1, 2, 2), key=jax.random.key(3))
+    out, grads = value_and_grad(
+        arch, arguments, weights, window=(1, 2, 2), keys=jax.random.split(jax.random.key(3), 2)
+    )
     assert np.isfinite(out).all()
     assert np.std(out) > 0.1
     for path, grad in grads.items():
@@ -102,7 +104,9 @@ STACK = tiny.architecture("class", depth=2, shift_every=1, extraction="random")
 def stack_gradients(unroll, remat):
     arch = dataclasses.replace(STACK, unroll=unroll, remat=remat)
     arguments, weights = setting(arch, (1, 6, 6))
-    return value_and_grad(arch, arguments, weights, window=(1, 2, 2), key=jax.random.key(0))
+    return value_and_grad(
+        arch, arguments, weights, window=(1, 2, 2), keys=jax.random.split(jax.random.key(0), 2)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -187,29 +187,33 @@ def test_shapes_that_do_not_fit_the_batch_are_refused(kind, change, message):
 def test_random_extraction_needs_a_key_and_depends_on_it():
     arch = tiny.architecture("class", extraction="random")
     model, arguments = tiny.network(arch), tiny.inputs(arch, (1, 8, 8))
-    with pytest.raises(ValueError, match=r"extraction='random'.*key"):
+    with pytest.raises(ValueError, match=r"extraction='random'.*keys"):
         tiny.run(model, *arguments, window=(1, 2, 2))
-    outputs = [tiny.run(model, *arguments, jax.random.key(seed), window=(1, 2, 2)) for seed in (0, 0, 1)]
+    outputs = [tiny.run(model, *arguments, keys_of(seed), window=(1, 2, 2)) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     assert np.abs(outputs[0] - outputs[2]).max() > 0.01
+
+
+def keys_of(seed):
+    return jax.random.split(jax.random.key(seed), 2)
 
 
 def test_every_block_draws_on_its_own(monkeypatch):
     arch = tiny.architecture("class", depth=4, extraction="random", unroll=0)
     keys, extract = [], proxy.EXTRACTIONS["random"]
 
-    def recorded(z, layout, key):
-        keys.append(jax.random.key_data(key))
-        return extract(z, layout, key)
+    def recorded(z, layout, block_keys):
+        keys.append(jax.random.key_data(block_keys))
+        return extract(z, layout, block_keys)
 
     @functools.partial(jax.jit, compiler_options=tiny.FAST)
-    def run(model, x, t, labels, key):
-        model(x, t, labels, window=(1, 2, 2), key=key)
-        return jnp.stack(keys)
+    def run(model, x, t, labels, sample_keys):
+        model(x, t, labels, window=(1, 2, 2), keys=sample_keys)
+        return jnp.concatenate(keys)
 
     monkeypatch.setitem(proxy.EXTRACTIONS, "random", recorded)
-    used = run(tiny.network(arch), *tiny.inputs(arch, (1, 4, 4)), jax.random.key(0))
-    assert len(np.unique(used, axis=0)) == arch.depth
+    used = run(tiny.network(arch), *tiny.inputs(arch, (1, 4, 4)), keys_of(0))
+    assert len(used) == len(np.unique(used, axis=0)) == 2 * arch.depth  # and so does every sample
 
 
 def test_jit_equals_eager():

@@ -41,7 +41,7 @@ def test_extraction_is_the_loop_whatever_padding_holds(extraction, grid, window,
     groups = reference.proxy_groups(grid, layout.window, ratio)
     exists = np.array([len(group) > 0 for group in groups])
     assert proxies.shape == (2, len(groups), 5)
-    np.testing.assert_array_equal(G.proxy_valid(layout).any(1), exists)
+    np.testing.assert_array_equal(G.proxy_valid(layout.valid, layout).any(1), exists)
     for b in range(2):
         expected = reference.extract(x[b].astype(np.float64), groups, extraction)
         if extraction == "similarity":  # of two tokens either is right
@@ -72,8 +72,8 @@ def test_average_of_bfloat16_is_summed_in_float32():
 @pytest.mark.parametrize("extraction", G.EXTRACTIONS)
 def test_extraction_keeps_the_dtype(extraction, dtype):
     layout = windowing((1, 3, 5), (1, 2, 2))
-    key = jax.random.key(0)
-    extract = functools.partial(G.EXTRACTIONS[extraction], layout=layout, key=key)
+    keys = jax.random.split(jax.random.key(0), 2)
+    extract = functools.partial(G.EXTRACTIONS[extraction], layout=layout, keys=keys)
     out = jax.eval_shape(extract, jax.ShapeDtypeStruct((2, 6, 4, 8), dtype))
     assert out == jax.ShapeDtypeStruct((2, 6, 8), dtype)
 
@@ -85,8 +85,8 @@ def test_random_picks_are_real_tokens_and_uniform(grid, window, ratio):
     z = np.array(pad_and_partition(jnp.asarray(np.repeat(numbers, 2, 0)), layout))
     z[:, ~layout.valid] = -1
     draws = 600
-    keys = jax.random.split(jax.random.key(0), draws)
-    picks = np.asarray(jit(jax.vmap(lambda key: G.extract_random(z, layout, key)))(keys))[..., 0]
+    keys = jax.random.split(jax.random.key(0), (draws, 2))
+    picks = np.asarray(jit(jax.vmap(lambda keys: G.extract_random(z, layout, keys)))(keys))[..., 0]
     groups = reference.proxy_groups(grid, layout.window, ratio)
     assert picks.shape == (draws, 2, len(groups))
     for p, group in enumerate(groups):
@@ -104,23 +104,30 @@ def test_samples_and_windows_draw_on_their_own():
     """Two of them agree on one of four places as often as chance has it."""
     layout = windowing((1, 4, 4), (1, 2, 2))
     z = jnp.broadcast_to(jnp.arange(4.0)[:, None], (2, 4, 4, 1))
-    keys = jax.random.split(jax.random.key(0), 600)
-    places = np.asarray(jit(jax.vmap(lambda key: G.extract_random(z, layout, key)))(keys))[..., 0]
+    keys = jax.random.split(jax.random.key(0), (600, 2))
+    places = np.asarray(jit(jax.vmap(lambda keys: G.extract_random(z, layout, keys)))(keys))[..., 0]
     for a, b in ((places[:, 0], places[:, 1]), (places[:, :, 0], places[:, :, 3])):
         assert abs(np.mean(a == b) - 0.25) < 0.08
 
 
 def test_random_picks_depend_on_the_key_only():
     _, layout, z = cut((1, 8, 8), (1, 4, 4), None)
-    extract = jit(lambda key: G.extract_random(z, layout, key))
+    extract = jit(lambda key: G.extract_random(z, layout, jax.random.split(key, 2)))
     first, same, other = (extract(jax.random.key(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, same)
     assert (np.asarray(first) != np.asarray(other)).any()
 
 
+def test_random_picks_of_a_sample_do_not_depend_on_the_others():
+    _, layout, z = cut((1, 8, 8), (1, 4, 4), None)
+    keys = jax.random.split(jax.random.key(0), 2)
+    alone = G.extract_random(z[1:], layout, keys[1:])
+    np.testing.assert_array_equal(G.extract_random(z, layout, keys)[1:], alone)
+
+
 def test_random_without_a_key_is_refused():
     _, layout, z = cut((1, 4, 4), (1, 2, 2), None)
-    with pytest.raises(ValueError, match=r"extraction='random'.*key="):
+    with pytest.raises(ValueError, match=r"extraction='random'.*keys="):
         G.extract_random(z, layout)
 
 
@@ -170,9 +177,9 @@ def test_linear_injection_gives_each_token_its_own_projection():
 )
 def test_padding_has_no_influence(extraction, grid, window, ratio):
     """Also proxies whose sub-grid is all padding (the last size) are nobody's keys."""
-    module, key = giim("cross_attention", extraction), jax.random.key(0)
+    module, keys = giim("cross_attention", extraction), jax.random.split(jax.random.key(0), 2)
     layout = windowing(grid, window, ratio)
-    run = jit(lambda z: merge_and_crop(module(z, PLAIN, layout, key), layout))
+    run = jit(lambda z: merge_and_crop(module(z, PLAIN, layout, keys), layout))
     outputs = [run(cut(grid, window, ratio, features=16, garbage=garbage)[2]) for garbage in (0.0, 1e3, -7.0)]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     np.testing.assert_array_equal(outputs[0], outputs[2])
@@ -180,7 +187,7 @@ def test_padding_has_no_influence(extraction, grid, window, ratio):
 
 def test_the_last_size_has_proxies_of_padding_only():
     layout = windowing(*SIZES[-1])
-    assert not G.proxy_valid(layout).any(1).all()
+    assert not G.proxy_valid(layout.valid, layout).any(1).all()
 
 
 @pytest.mark.parametrize("injection", ["interpolate", "linear"])

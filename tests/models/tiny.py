@@ -119,6 +119,6 @@ def inputs(arch: models.Architecture, size, batch: int = 2, seed: int = 0):
 
 
 @functools.partial(jax.jit, static_argnames=("window", "proxy_ratio"), compiler_options=FAST)
-def run(model, x, t, condition=None, key=None, *, window, proxy_ratio=None):
+def run(model, x, t, condition=None, keys=None, *, window, proxy_ratio=None):
     """The network's call."""
-    return model(x, t, condition, window=window, proxy_ratio=proxy_ratio, key=key)
+    return model(x, t, condition, window=window, proxy_ratio=proxy_ratio, keys=keys)

@@ -8,10 +8,16 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 from configs import c2i_digits, common
 from ptdit_jax import models
 from ptdit_jax.parallel import mesh as meshes
-from ptdit_jax.parallel.rules import RULES, batch_sharding, param_shardings, spec, state_shardings
+from ptdit_jax.parallel.axes import RULES
+from ptdit_jax.parallel.rules import batch_sharding, param_shardings, spec, state_shardings
 from ptdit_jax.training import optimizer, state
 
-MESH = AbstractMesh((2, 4), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+def mesh_of(**sizes):
+    return AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+
+
+MESH = mesh_of(data=2, fsdp=4, tensor=1, context=1)
 
 
 def abstract_params(**fields):
@@ -29,7 +35,7 @@ def test_every_parameter_with_an_axis_of_the_width_is_split_along_it(fields):
     whole = []
     for path, place in jax.tree.leaves_with_path(shapes):
         axes = [axis for axis in place.spec if axis is not None]
-        assert axes in ([], ["fsdp"], [("fsdp",)]), jax.tree_util.keystr(path)
+        assert axes in ([], ["fsdp"]), jax.tree_util.keystr(path)
         if not axes:
             whole.append(jax.tree_util.keystr(path))
     # whole on every device are only biases of inner widths, and the first Linear of the text, which has none
@@ -42,6 +48,18 @@ def test_specs_of_some_parameters():
     assert block["mlp"]["up"]["kernel"].spec == PartitionSpec(None, "fsdp", None)
     assert block["mlp"]["down"]["kernel"].spec == PartitionSpec(None, None, "fsdp")
     assert places["class_embedding"]["table"].spec == PartitionSpec(None, "fsdp")
+
+
+def test_specs_of_some_parameters_on_four_axes():
+    places = param_shardings(abstract_params(), mesh_of(data=2, fsdp=2, tensor=2, context=4))
+    block, both = places["blocks"][0], ("fsdp", "context")
+    assert block["mlp"]["up"]["kernel"].spec == PartitionSpec(None, both, "tensor")
+    assert block["mlp"]["up"]["bias"].spec == PartitionSpec(None, "tensor")
+    assert block["mlp"]["down"]["kernel"].spec == PartitionSpec(None, "tensor", both)
+    attention = block["window_attention"]["attention"]
+    assert attention["qkv"]["kernel"].spec == PartitionSpec(None, both, None, "tensor", None)
+    assert attention["out"]["kernel"].spec == PartitionSpec(None, "tensor", None, both)
+    assert attention["out"]["bias"].spec == PartitionSpec(None, both)
 
 
 def test_moments_and_averages_lie_where_their_parameters_do():
@@ -65,11 +83,11 @@ def test_the_batch_lies_over_all_devices():
 
 def test_a_name_that_is_not_in_the_table_is_an_error():
     with pytest.raises(KeyError):
-        spec(("embed", "depth"))
+        spec(("embed", "depth"), MESH)
     assert RULES["batch"] == ("data", "fsdp")
 
 
 def test_the_open_axis_takes_the_devices_that_are_left():
     mesh = meshes.make_mesh(common.get_config().mesh)
-    assert dict(mesh.shape) == {"data": jax.device_count(), "fsdp": 1}
-    assert mesh.axis_types == (AxisType.Auto, AxisType.Auto)
+    assert dict(mesh.shape) == {"data": jax.device_count(), "fsdp": 1, "tensor": 1, "context": 1}
+    assert set(mesh.axis_types) == {AxisType.Auto}

@@ -13,7 +13,7 @@ from ptdit_jax.experiment import build
 from ptdit_jax.parallel.mesh import make_mesh
 
 
-def network(params, x, t, label, key):
+def network(params, x, t, label, keys):
     """Pulls every sample towards a grey that its label says."""
     grey = 0.0 if label is None else label[:, None, None, None, None] / 10.0
     return (grey - x) * params * (1 + t[:, None, None, None, None])

@@ -150,7 +150,7 @@ def test_the_guard_keeps_an_unbiased_running_mean():
     )
 
 
-def denoiser(params, x, t, label, key):
+def denoiser(params, x, t, label, keys):
     """A network of two parameters that uses all it is given."""
     shift = params["shift"] * (t + 0.1 * (0 if label is None else label))
     return params["scale"] * x + shift[:, None, None, None, None]
@@ -163,7 +163,7 @@ def digits(batch=32):
 
 def test_the_denoising_loss_of_micro_batches_is_that_of_the_batch():
     objective = rules.make_objective(c2i_digits.get_config())
-    inputs = denoising.make_draw(objective, classes=10, condition_dropout=0.3)(KEY, digits())
+    inputs = denoising.make_draw(objective, null=np.int32(10), condition_dropout=0.3)(KEY, digits())
     params = {"scale": jnp.float32(0.3), "shift": jnp.float32(-0.2)}
     function = denoising.make_loss(denoiser, objective)
     whole, metrics = function(params, inputs)
@@ -177,10 +177,10 @@ def test_conditions_are_dropped_with_the_probability_asked_for():
     batch = digits(4000)
     share = {}
     for dropout in (0.0, 0.1, 0.6):
-        inputs = denoising.make_draw(objective, classes=10, condition_dropout=dropout)(KEY, batch)
-        dropped = np.asarray(inputs.label) == 10
+        inputs = denoising.make_draw(objective, null=np.int32(10), condition_dropout=dropout)(KEY, batch)
+        dropped = np.asarray(inputs.condition) == 10
         np.testing.assert_array_equal(
-            np.asarray(inputs.label)[~dropped], np.asarray(batch["label"])[~dropped]
+            np.asarray(inputs.condition)[~dropped], np.asarray(batch["label"])[~dropped]
         )
         share[dropout] = dropped.mean()
     assert share[0.0] == 0
@@ -189,16 +189,16 @@ def test_conditions_are_dropped_with_the_probability_asked_for():
 
 def test_an_unconditional_draw_has_no_label():
     objective = rules.make_objective(c2i_digits.get_config())
-    inputs = denoising.make_draw(objective, classes=None, condition_dropout=0.5)(KEY, {"x": digits()["x"]})
-    assert inputs.label is None
+    inputs = denoising.make_draw(objective, null=None, condition_dropout=0.5)(KEY, {"x": digits()["x"]})
+    assert inputs.condition is None
     value, _ = denoising.make_loss(denoiser, objective)({"scale": 1.0, "shift": 0.0}, inputs)
     assert np.isfinite(value)
 
 
 def test_times_noise_and_dropout_do_not_share_their_randomness():
     objective = rules.make_objective(c2i_digits.get_config())
-    inputs = denoising.make_draw(objective, classes=10, condition_dropout=0.5)(KEY, digits(2000))
+    inputs = denoising.make_draw(objective, null=np.int32(10), condition_dropout=0.5)(KEY, digits(2000))
     first_noise = np.asarray(inputs.eps)[:, 0, 0, 0, 0]
-    dropped = np.asarray(inputs.label) == 10
+    dropped = np.asarray(inputs.condition) == 10
     table = np.corrcoef([np.asarray(inputs.t), first_noise, dropped])
     assert np.abs(table[np.triu_indices(3, 1)]).max() < 0.08

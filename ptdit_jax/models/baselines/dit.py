@@ -1,8 +1,10 @@
 """DiT (arXiv 2212.09748): global self-attention and MLP with adaLN-Zero, in the shell of PT-DiT.
 
-Shapes: B batch, N tokens, D width.  The residual stream is one window of all tokens, (B, 1, N, D).
+Shapes: B batch, N tokens, D width.  The residual stream is one window of all n tokens of this device, (B, 1, n, D).
 """
 
+import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -12,10 +14,10 @@ from flax import nnx
 from ptdit_jax.models.attention import SelfAttention
 from ptdit_jax.models.conditioning import AdaLNZero
 from ptdit_jax.models.layers import MLP, gated, modulated_norm
-from ptdit_jax.models.position import positions_2d
+from ptdit_jax.models.position import Tables, tables_2d
 from ptdit_jax.models.ptdit import PTDiT
 from ptdit_jax.models.variants import Architecture
-from ptdit_jax.models.window import Windowing
+from ptdit_jax.models.window import Triple, Windowing
 
 
 class DiTBlock(nnx.Module):
@@ -27,12 +29,14 @@ class DiTBlock(nnx.Module):
         self.attention = SelfAttention(arch.width, arch.heads, dtype=self.dtype, rngs=rngs)
         self.mlp = MLP(arch.width, arch.mlp_ratio * arch.width, dtype=self.dtype, rngs=rngs)
 
-    def __call__(self, z: jax.Array, emb: jax.Array, text, text_mask, layout: Windowing, key) -> jax.Array:
-        """(B, 1, N, D) -> (B, 1, N, D); emb (B, D)."""
-        del text, text_mask, layout, key
+    def __call__(self, z: jax.Array, emb: jax.Array, text, text_mask, layout: Windowing, keys) -> jax.Array:
+        """(B, 1, n, D) -> (B, 1, n, D); emb (B, D)."""
+        del text, text_mask, keys
+        mask = jnp.asarray(layout.gathered(layout.valid).reshape(-1)) if layout.is_padded else None  # (N,)
+        gather = functools.partial(layout.gather, axis=-3)  # keys and values of all devices
         modulation = self.modulation(emb)
         shift, scale, gate = modulation["window"]
-        z = z + gated(self.attention(modulated_norm(z, shift, scale, self.dtype)), gate)
+        z = z + gated(self.attention(modulated_norm(z, shift, scale, self.dtype), mask, gather), gate)
         shift, scale, gate = modulation["mlp"]
         return z + gated(self.mlp(modulated_norm(z, shift, scale, self.dtype)), gate)
 
@@ -46,12 +50,12 @@ class DiT(PTDiT):
         return DiTBlock(self.arch, rngs=rngs)
 
     def layout(
-        self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None
+        self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None, parts: int = 1
     ) -> Windowing:
-        """One window of all tokens."""
-        everything = super().layout(size, window=(1, 1, 1), proxy_ratio=None).grid
-        return Windowing(everything, everything, everything)
+        """One window of all tokens, or of all tokens of a slab."""
+        tokens = super().layout(size, (1, 1, 1), None, parts)
+        return dataclasses.replace(tokens, window=tokens.slab_grid, proxy=tokens.slab_grid)
 
-    def positions(self, layout: Windowing) -> jax.Array:
-        """DiT's 2-D table, (f, h, w, D) float32."""
-        return jnp.asarray(positions_2d(layout.grid, self.arch.width))
+    def position_tables(self, grid: Triple) -> Tables:
+        """The parts of DiT's 2-D table."""
+        return tables_2d(grid, self.arch.width)

@@ -1,0 +1,71 @@
+"""The mesh axes, and what one device does with its share of an array.
+
+A mesh has up to four axes (`configs/common.py`, section `mesh`):
+
+    data      replicas of the network, each with its share of the samples
+    fsdp      the same for samples; parameters, their averages and moments are split too, and gathered for use
+    tensor    attention heads and the MLP's hidden features are split (arXiv 1909.08053)
+    context   the windows of each sample are split; parameters as along fsdp
+
+`RULES` says where each logical axis of an array lies; `parallel.rules` makes shardings of it.  The networks are
+written for the share of one device: under `jax.shard_map` over the whole mesh (`parallel.network`) a parameter is
+narrower than declared, and the functions below complete it.  Without a mesh nothing is narrower, and they return
+what they are given.
+"""
+
+import jax
+from flax import nnx
+
+DATA, FSDP, TENSOR, CONTEXT = AXES = ("data", "fsdp", "tensor", "context")
+
+RULES: dict[str | None, tuple[str, ...]] = {
+    "batch": (DATA, FSDP),  # every replica has its share of the samples
+    "slab": (CONTEXT,),  # the axis of the latents along which windows are split
+    "embed": (FSDP, CONTEXT),  # D of parameters, averages and moments
+    "heads": (TENSOR,),
+    "mlp": (TENSOR,),
+    "layers": (),  # blocks are scanned one after the other
+    None: (),
+}
+
+
+def whole(param: nnx.Param, dtype=None) -> jax.Array:
+    """A parameter, cast to `dtype`, with the features that fsdp and context split gathered from all devices.
+
+    The gather's transpose adds the gradients of all devices and leaves each its share (ZeRO, arXiv 1910.02054).
+    Heads and hidden features that `tensor` splits stay split.
+    """
+    value = param[...] if dtype is None else param[...].astype(dtype)
+    shape, axes = declared(param)
+    for i, axis in enumerate(axes):
+        if value.shape[i] != shape[i] and axis == "embed":
+            # Marked as different along `data` before the gather, so that gradients are added over `data` when
+            # they are down to this device's share already.
+            value = jax.lax.pcast(value, _used((DATA,)), to="varying")
+            value = jax.lax.all_gather(value, _used(RULES["embed"]), axis=i, tiled=True)
+    return value
+
+
+def reduce_tensor(y: jax.Array, kernel: nnx.Param, inputs: int) -> jax.Array:
+    """y, a product that contracted the first `inputs` axes of `kernel`, summed over `tensor` where that split them."""
+    shape, axes = declared(kernel)
+    split = any(kernel.shape[i] != shape[i] and TENSOR in RULES[axis] for i, axis in enumerate(axes[:inputs]))
+    return jax.lax.psum(y, TENSOR) if split else y
+
+
+def declared(param: nnx.Param) -> tuple[tuple[int, ...], tuple[str | None, ...]]:
+    """Shape and logical axes of a parameter on one device, as `models.layers.parameter` was called with them."""
+    shape = param.get_metadata("whole_shape")
+    return shape, tuple(param.get_metadata("out_sharding"))[-len(shape) :]
+
+
+def _used(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if _size(name) > 1)
+
+
+def _size(name: str) -> int:
+    """Devices along a mesh axis; 1 for an axis that the mesh does not have."""
+    try:
+        return jax.lax.axis_size(name)
+    except NameError:
+        return 1

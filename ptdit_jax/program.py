@@ -1,0 +1,89 @@
+"""The programs of a training run over a mesh: the first state, and the step; compiled by `train`, measured by `plan`.
+
+Shapes: B samples a step over all devices, C channels, F frames, H height, W width, L text tokens, E text features.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+
+from ptdit_jax.experiment import Experiment
+from ptdit_jax.parallel.rules import batch_sharding, param_shardings, replicated, state_shardings
+from ptdit_jax.training import denoising, optimizer, state, step
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """What is compiled, and the shapes, dtypes and places of what it is called with.
+
+    Attributes:
+      init: key -> `TrainState`, jitted, every array made where it belongs.
+      step: (state, batch, key) -> (state, metrics), jitted, the state donated; see `training.step.make_step`.
+      state: abstract, with shardings.
+      batch: abstract, with shardings: x (B, C, F, H, W) float32 and, by the model's condition, label (B,) int32 or
+        text (B, L, E) float32 and text_mask (B, L) bool.
+      key: abstract.
+      batch_sharding: of every array of a batch.
+    """
+
+    init: Callable[[jax.Array], state.TrainState]
+    step: Any
+    state: Any
+    batch: dict[str, jax.ShapeDtypeStruct]
+    key: Any
+    batch_sharding: NamedSharding
+
+    def lower(self) -> Any:
+        """The step, traced; `.compile()` gives the executable."""
+        return self.step.lower(self.state, self.batch, self.key)
+
+
+def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
+    """The programs of a valid config.
+
+    Args:
+      config: the whole config.
+      experiment: what it describes, built for this mesh.
+      mesh: the devices; those of a compile-only topology serve too.
+    """
+    place, whole = batch_sharding(mesh), replicated(mesh)
+    direction = optimizer.make_direction(config.optimizer)
+
+    def init(key: jax.Array) -> state.TrainState:
+        return state.create(experiment.init(key), direction, config.train.ema_decays)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    abstract = jax.eval_shape(init, key)
+    shardings = state_shardings(abstract, param_shardings(experiment.abstract, mesh), direction, mesh)
+    train_step = step.make_step(
+        denoising.make_draw(
+            experiment.objective,
+            null=experiment.null,
+            condition_dropout=config.train.condition_dropout,
+        ),
+        denoising.make_loss(experiment.network, experiment.objective),
+        direction,
+        optimizer.make_schedule(config.optimizer, config.train.steps),
+        ema_decays=config.train.ema_decays,
+        accumulate=config.optimizer.accumulate,
+        explode_factor=config.train.explode_factor,
+        constrain=lambda inputs: jax.lax.with_sharding_constraint(inputs, batch_sharding(mesh, leading=1)),
+    )
+    return Program(
+        init=jax.jit(init, out_shardings=shardings),
+        step=jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, whole)),
+        state=jax.tree.map(_placed, abstract, shardings),
+        batch={
+            name: jax.ShapeDtypeStruct((config.data.batch, *shape), dtype, sharding=place)
+            for name, (shape, dtype) in experiment.batch.items()
+        },
+        key=_placed(key, whole),
+        batch_sharding=place,
+    )
+
+
+def _placed(leaf: jax.ShapeDtypeStruct, where: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
