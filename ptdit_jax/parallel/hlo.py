@@ -7,6 +7,7 @@ instructions cost is in `hlo_cost`.
 
 import dataclasses
 import functools
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -83,13 +84,20 @@ class Instruction:
     def numbers(self, attribute: str) -> tuple[int, ...]:
         """The integers of `attribute={1,2}`; () without it."""
         match = re.search(rf"\b{attribute}=\{{([\d,]*)\}}", self.attributes)
-        return tuple(int(n) for n in match[1].split(",") if n) if match else ()
+        return _integers(match[1]) if match else ()
 
     @property
-    def trip_count(self) -> int | None:
-        """How often a while loop's body runs, where XLA knows."""
-        match = re.search(r'"known_trip_count":\s*\{\s*"n":\s*"?(\d+)', self.attributes)
+    def frame(self) -> int | None:
+        """The number of the place in the source that made it, see `Module.functions`."""
+        match = re.search(r"stack_frame_id=(\d+)", self.attributes)
         return int(match[1]) if match else None
+
+    @property
+    def tuple_index(self) -> int:
+        """Of a get-tuple-element."""
+        match = re.search(r"\bindex=(\d+)", self.attributes)
+        assert match is not None, self.attributes
+        return int(match[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,11 +135,13 @@ class Module:
       computations: by name.
       entry: name of the one that runs.
       devices: partitions times replicas.
+      functions: of `Instruction.frame`, the Python function whose line made it, "Linear.__call__".
     """
 
     computations: dict[str, Computation]
     entry: str
     devices: int
+    functions: dict[int, str]
 
 
 def parse(text: str) -> Module:
@@ -160,14 +170,46 @@ def parse(text: str) -> Module:
     if entry not in computations:
         raise ValueError(f"no ENTRY computation in {text[:80]!r}...; this is no text of a compiled program")
     sizes = [re.search(rf"\b{field}=(\d+)", text[:100_000]) for field in ("num_partitions", "replica_count")]
-    return Module(computations, entry, math.prod(int(size[1]) for size in sizes if size))
+    return Module(computations, entry, math.prod(int(size[1]) for size in sizes if size), _functions(text))
+
+
+def trip_count(module: Module, computation: Computation, loop: Instruction) -> int | None:
+    """How often the body of a while loop runs.
+
+    XLA writes it down on most platforms.  Else it is read off a counter: an element of the loop's tuple that starts at
+    a constant, to which the body adds a constant, while it is less than a constant.
+
+    Returns:
+      None where neither is found.
+    """
+    if match := re.search(r'"known_trip_count":\s*\{\s*"n":\s*"?(\d+)', loop.attributes):
+        return int(match[1])
+    body, condition = (module.computations[loop.called(name)[0]] for name in ("body", "condition"))
+    compare = condition.instructions[condition.root]
+    if compare.opcode != "compare" or "direction=LT" not in compare.attributes:
+        return None
+    counter, limit = (_behind_copies(condition, name) for name in compare.operands)
+    first, last = computation.instructions[loop.operands[0]], body.instructions[body.root]
+    if counter.opcode != "get-tuple-element" or first.opcode != "tuple" or last.opcode != "tuple":
+        return None
+    index = counter.tuple_index
+    step = _behind_copies(body, last.operands[index])
+    if step.opcode != "add":
+        return None
+    summands = [_behind_copies(body, name) for name in step.operands]
+    counters = [s for s in summands if s.opcode == "get-tuple-element" and s.tuple_index == index]
+    numbers = [_constant(s) for s in summands if s not in counters]
+    start, stop = _constant(_behind_copies(computation, first.operands[index])), _constant(limit)
+    if len(counters) != 1 or start is None or stop is None or not numbers[0]:
+        return None
+    return max(0, -(-(stop - start) // numbers[0]))
 
 
 def arrays(shape: str) -> tuple[Array, ...]:
     """The arrays of a shape's text, "(f32[8,4]{1,0}, s32[])" -> two."""
     found = []
     for match in _ARRAY.finditer(shape):
-        dims = tuple(int(d.lstrip("<=")) for d in match["dims"].split(",") if d)
+        dims = _integers(match["dims"].replace("<=", ""))
         space = re.search(r"S\((\d+)\)", match["layout"] or "")
         found.append(Array(match["dtype"], dims, int(space[1]) if space else 0))
     return tuple(found)
@@ -176,8 +218,9 @@ def arrays(shape: str) -> tuple[Array, ...]:
 def replica_groups(instruction: Instruction, devices: int) -> list[tuple[int, ...]]:
     """The devices that a collective runs among, or the (source, target) pairs of a permute.
 
-    Read are `{{0,1},{2,3}}`, `{}` (all devices) and the iota form `[2,4]<=[4,2]T(1,0)`: the numbers from 0 in
-    an array (4, 2), transposed, cut into 2 rows of 4.
+    Read are `{{0,1},{2,3}}`, `{}` (all devices), the iota form `[2,4]<=[4,2]T(1,0)`: the numbers from 0 in an array
+    (4, 2), transposed, cut into 2 rows of 4; and `mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}`: the same numbers
+    in an array (a, b), grouped along b, or along a part of an axis, `'b':(1)2` for its major 2.
 
     Args:
       instruction: a collective.
@@ -188,13 +231,80 @@ def replica_groups(instruction: Instruction, devices: int) -> list[tuple[int, ..
     """
     text = instruction.attributes
     if match := re.search(r"\b(?:replica_groups|source_target_pairs)=\{((?:\{[\d,]*\},?)*)\}", text):
-        groups = [tuple(int(n) for n in g.split(",") if n) for g in re.findall(r"\{([\d,]*)\}", match[1])]
+        groups = [_integers(group) for group in re.findall(r"\{([\d,]*)\}", match[1])]
         return groups or [tuple(range(devices))]
     if match := re.search(r"\breplica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
-        result, source, order = (tuple(int(n) for n in (g or "").split(",") if n) for g in match.groups())
-        numbers = np.arange(math.prod(source)).reshape(source)
-        return [tuple(map(int, row)) for row in numbers.transpose(order or None).reshape(result[0], -1)]
-    raise ValueError(f"{instruction.opcode} {instruction.name}: no groups of devices in {text[:200]!r}")
+        rows = _iota(match[2], match[3]).reshape(_integers(match[1])[0], -1)
+    elif match := re.search(
+        r"\breplica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}",
+        text,
+    ):
+        sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", match[1])}
+        numbers = _iota(match[2] or str(math.prod(sizes.values())), match[3])
+        rows = _along(numbers, sizes, re.findall(r"'([^']+)'(?::\((\d+)\)(\d+))?", match[4]))
+    else:
+        raise ValueError(f"{instruction.opcode} {instruction.name}: no groups of devices in {text[:200]!r}")
+    return [tuple(map(int, row)) for row in rows]
+
+
+def _behind_copies(computation: Computation, name: str) -> Instruction:
+    instruction = computation.instructions[name]
+    while instruction.opcode == "copy":
+        instruction = computation.instructions[instruction.operands[0]]
+    return instruction
+
+
+def _constant(instruction: Instruction) -> int | None:
+    is_whole = instruction.opcode == "constant" and re.fullmatch(r"-?\d+", instruction.argument)
+    return int(instruction.argument) if is_whole else None
+
+
+def _iota(sizes: str, order: str | None) -> np.ndarray:
+    """The numbers from 0 in an array, transposed."""
+    dims = _integers(sizes)
+    return np.arange(math.prod(dims)).reshape(dims).transpose(_integers(order or "") or None)
+
+
+def _along(numbers: np.ndarray, sizes: dict[str, int], chosen: list[tuple[str, str, str]]) -> np.ndarray:
+    """Rows of the numbers that differ along the chosen (axis, size before, size) alone; "" for the whole axis."""
+    dims, inside = [], []
+    for axis, size in sizes.items():
+        spans = [
+            (int(before or 1), int(before or 1) * int(part or size))
+            for a, before, part in chosen
+            if a == axis
+        ]
+        cuts = sorted({1, size, *(cut for span in spans for cut in span)})
+        for low, high in itertools.pairwise(cuts):
+            dims.append(high // low)
+            inside.append(any(start <= low and high <= stop for start, stop in spans))
+    order = sorted(range(len(dims)), key=lambda i: inside[i])
+    group = math.prod(dim for dim, chosen in zip(dims, inside, strict=True) if chosen)
+    return numbers.reshape(dims).transpose(order).reshape(-1, group)
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(",") if number)
+
+
+def _functions(text: str) -> dict[int, str]:
+    """Read the tables of frames, locations and functions that stand before the computations."""
+
+    def table(name: str) -> dict[int, str]:
+        match = re.search(rf"^{name}\n((?:\d+ .*\n)*)", text, re.MULTILINE)
+        rows = (row.split(" ", 1) for row in match[1].splitlines()) if match else ()
+        return {int(number): row for number, row in rows}
+
+    def field(row: str, name: str) -> int:
+        match = re.search(rf"\b{name}=(\d+)", row)
+        assert match is not None, row
+        return int(match[1])
+
+    names, locations = table("FunctionNames"), table("FileLocations")
+    return {
+        number: names[field(locations[field(row, "file_location_id")], "function_name_id")].strip('"')
+        for number, row in table("StackFrames").items()
+    }
 
 
 def _instruction(name: str, rest: str) -> Instruction:

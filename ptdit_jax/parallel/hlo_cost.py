@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ptdit_jax.parallel.hlo import Computation, Instruction, Module, arrays, replica_groups
+from ptdit_jax.parallel.hlo import Computation, Instruction, Module, arrays, replica_groups, trip_count
 
 KINDS = (
     "all-gather",
@@ -27,7 +27,16 @@ KINDS = (
 
 # Instructions that name or wrap arrays, and move nothing.
 _FREE = frozenset(
-    {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
+    {
+        "parameter",
+        "constant",
+        "tuple",
+        "get-tuple-element",
+        "bitcast",
+        "after-all",
+        "partition-id",
+        "replica-id",
+    }
     | {"opt-barrier", "while", "conditional", "call", "add-dependency", "domain"}
 )
 _SLICES = ("dynamic-slice", "slice", "gather")
@@ -42,7 +51,8 @@ class Collective:
       axes: the mesh axes along which the devices of a group differ, () without a mesh.
       group: devices of a group; 2 for a permute, whose devices receive from one other.
       received: bytes that a device receives each time; of a permute, a device that receives at all.
-      op_name: where JAX made it.
+      op_name: where JAX made it, "jit(step)/jvp()/while/body/all_gather".
+      function: whose line made it, "" where the program does not say.
     """
 
     kind: str
@@ -50,6 +60,7 @@ class Collective:
     group: int
     received: float
     op_name: str
+    function: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +128,10 @@ def program_cost(module: Module, mesh: Mapping[str, int] | None = None) -> Cost:
             traffic=0.0 if fused else traffic(module, computation, instruction),
         )
         if opcode.removesuffix("-start") in KINDS:
-            own += Cost(collectives={collective(instruction, module.devices, mesh): 1})
+            if not is_continued(computation, instruction):
+                own += Cost(collectives={collective(module, computation, instruction, mesh): 1})
         elif opcode == "while":
-            trips = instruction.trip_count
+            trips = trip_count(module, computation, instruction)
             (body,), (condition,) = instruction.called("body"), instruction.called("condition")
             own += (cost(body, fused) + cost(condition, fused)) * (1 if trips is None else trips)
             own += Cost(unknown_loops=frozenset({instruction.name} if trips is None else ()))
@@ -139,7 +151,19 @@ def program_cost(module: Module, mesh: Mapping[str, int] | None = None) -> Cost:
     return cost(module.entry, False)
 
 
-def collective(instruction: Instruction, devices: int, mesh: Mapping[str, int]) -> Collective:
+def is_continued(computation: Computation, instruction: Instruction) -> bool:
+    """Whether a collective was counted where it started.
+
+    A TPU that runs one beside other work repeats it in the fusion that starts it, in each that it runs beside, and in
+    the one that ends it.
+    """
+    starts = any("AsyncCollectiveStart" in user.attributes for user in computation.users(instruction.name))
+    return "async_collective_fusion_config" in instruction.attributes and not starts
+
+
+def collective(
+    module: Module, computation: Computation, instruction: Instruction, mesh: Mapping[str, int]
+) -> Collective:
     """What a collective's devices receive each time it runs, in rings or better.
 
     Of a group of g devices, with R the bytes of the result: all-gather (g-1)/g·R, all-reduce 2(g-1)/g·R,
@@ -150,7 +174,7 @@ def collective(instruction: Instruction, devices: int, mesh: Mapping[str, int]) 
     if instruction.opcode in ("all-gather-start", "collective-permute-start"):
         shape = instruction.parts[1]  # (operand, result, ...)
     result = sum(array.bytes for array in arrays(shape))
-    groups = replica_groups(instruction, devices)
+    groups = replica_groups(instruction, module.devices)
     g = max(map(len, groups))
     if kind == "collective-permute":
         groups = [pair for pair in groups if pair[0] != pair[1]]
@@ -163,7 +187,11 @@ def collective(instruction: Instruction, devices: int, mesh: Mapping[str, int]) 
         "collective-broadcast": g > 1,
     }[kind] * result
     axes = tuple(mesh_axes(groups, mesh)) if mesh else ()
-    return Collective(kind, axes, g, received, instruction.op_name)
+    # Where the compiler rewrote the instruction, what it works on tells where it is from.
+    sources = [instruction, *(computation.instructions[name] for name in instruction.operands)]
+    source = next((source for source in sources if source.op_name), instruction)
+    function = module.functions.get(source.frame or 0, "")
+    return Collective(kind, axes, g, received, source.op_name, function)
 
 
 def mesh_axes(groups: list[tuple[int, ...]], mesh: Mapping[str, int]) -> list[str]:

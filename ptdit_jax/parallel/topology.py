@@ -10,17 +10,14 @@ import importlib.util
 import math
 import os
 import re
+from typing import Any
 
 import jax
 from jax.experimental import topologies
 
-# Directions of each generation's network, chips of one host, and the name that Cloud TPU gives its machines.
-_GENERATIONS = {
-    "v4": (3, (2, 2, 1), "v4"),
-    "v5e": (2, (2, 2, 1), "v5litepod"),
-    "v5p": (3, (2, 2, 1), "v5p"),
-    "v6e": (2, (2, 2, 1), "v6e"),
-}
+# Directions of each generation's network, and the name that Cloud TPU gives its machines.
+_GENERATIONS = {"v4": (3, "v4"), "v5e": (2, "v5litepod"), "v5p": (3, "v5p"), "v6e": (2, "v6e")}
+_HOST = (2, 2, 1)  # chips of one host, along each direction
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +60,7 @@ def parse(name: str) -> Topology:
     return Topology(name, kind, tuple(int(side) for side in size.split("x")))
 
 
-def devices(topology: Topology) -> list[jax.Device]:
+def devices(topology: Topology) -> list[Any]:
     """Its devices, to build a mesh of and compile for; those of a TPU cannot hold or run anything.
 
     Call before anything else uses JAX's devices: CPU devices are made once.
@@ -76,7 +73,7 @@ def devices(topology: Topology) -> list[jax.Device]:
     return _cpu_devices(topology) if topology.kind == "cpu" else _tpu_devices(topology)
 
 
-def _cpu_devices(topology: Topology) -> list[jax.Device]:
+def _cpu_devices(topology: Topology) -> list[Any]:
     with contextlib.suppress(RuntimeError):  # when JAX has made its devices; there may be enough
         jax.config.update("jax_num_cpu_devices", topology.chips)
     found = jax.devices("cpu")
@@ -85,21 +82,25 @@ def _cpu_devices(topology: Topology) -> list[jax.Device]:
     return found[: topology.chips]
 
 
-def _tpu_devices(topology: Topology) -> list[jax.Device]:
+def _tpu_devices(topology: Topology) -> list[Any]:
     if importlib.util.find_spec("libtpu") is None and "TPU_LIBRARY_PATH" not in os.environ:
         raise ValueError(
             f"--topology={topology.name!r} needs the TPU compiler: "
             ".venv/bin/pip install -r requirements-tpu.txt -c constraints.txt"
         )
-    _, host, cloud_name = _GENERATIONS[topology.kind]
+    _, cloud_name = _GENERATIONS[topology.kind]
     # Where there is no TPU, libtpu would ask the machine's metadata server for all this, and wait for it.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", f"{cloud_name}-{topology.chips}")
     os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # no device is opened: others may compile too
-    bounds = tuple(min(h, s) for h, s in zip(host, (*topology.shape, 1), strict=False))
+    options: dict[str, Any] = {
+        "chips_per_host_bounds": [min(pair) for pair in zip(_HOST, (*topology.shape, 1), strict=False)]
+    }
+    if topology.kind == "v4":
+        options["chip_config_name"] = "megacore"  # the two cores of a chip are one device, as on the machines
     try:
-        described = topologies.get_topology_desc(topology.name, platform="tpu", chips_per_host_bounds=bounds)
+        described = topologies.get_topology_desc(topology.name, platform="tpu", **options)
     except (RuntimeError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"--topology={topology.name!r}: libtpu has no such topology: {reason}") from error

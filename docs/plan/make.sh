@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Writes the figures of docs/plan.md again: compiles the training steps for TPUs, of which none is needed.  About half
+# an hour on two cores.  Needs libtpu: .venv/bin/pip install -r requirements-tpu.txt -c constraints.txt
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+plan() {
+    local name=$1
+    shift
+    printf '%s: python -m ptdit_jax.plan %s\n' "$name" "$*" >&2
+    .venv/bin/python -m ptdit_jax.plan "$@" >"docs/plan/$name.txt.new" && mv "docs/plan/$name.txt.new" "docs/plan/$name.txt"
+}
+
+image=configs/t2i_xl_2048.py
+video=configs/t2v_xl_512x288.py
+plan image_v5e_context4 --config $image --topology v5e:2x2 --mesh context=4
+plan video_v5e_context4 --config $video --topology v5e:2x2 --mesh context=4
+plan image_v5p_replicated --config $image --topology v5p:2x2x1 --batch-per-replica 1
+plan video_v5p_replicated --config $video --topology v5p:2x2x1 --batch-per-replica 1
+plan image_full_attention --config $image --topology v5p:2x2x1 --mesh context=4 --compare full
+plan image_scaling --config $image --topology v5e:2x2,v5e:4x4,v5e:8x8,v5e:16x16,v5p:8x8x8 --batch-per-replica 1 \
+    --mesh context=4 --mesh fsdp=4,context=4 --mesh fsdp=4,context=4 --mesh fsdp=4,context=4 --mesh fsdp=4,context=4

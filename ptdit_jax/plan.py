@@ -1,0 +1,230 @@
+"""What the training step of a config needs on machines that need not be there: memory, communication, time.
+
+    python -m ptdit_jax.plan --topology NAME[,NAME...] [--config FILE] [--config.FIELD=VALUE ...]
+        [--mesh AXIS=N,... ...] [--batch N | --batch-per-replica N] [--sweep] [--compare full] [--json]
+
+The step is compiled as `train` would, by the TPU's own compiler (libtpu) without a TPU, or for CPU devices of this
+process: NAME is "v5e:2x2", "v5p:8x8x8", "cpu:8", ...  Nothing is allocated and nothing runs.
+
+--mesh                sizes of mesh axes, the others as in the config; data takes the rest by default.  Once for all
+                      topologies, or once for each
+--batch-per-replica   samples a step for each replica (data x fsdp), on machines of several sizes
+--sweep               every factorisation of the chips into the mesh axes that --mesh leaves open, best first
+--compare full        also the full-attention block of the same width (DiT without text), and the ratio of traffic
+
+Exit code: 0 done, whether it fits or not; 2 the command or the config is wrong.
+"""
+
+import argparse
+import copy
+import dataclasses
+import itertools
+import json
+import math
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+
+from ptdit_jax import chips, cli, models
+from ptdit_jax import config as rules
+from ptdit_jax.experiment import build
+from ptdit_jax.parallel import hlo, hlo_cost, topology
+from ptdit_jax.parallel.axes import AXES
+from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.plan_report import Memory, Plan, as_json, comparison_report, plan_report, plans_report
+from ptdit_jax.program import make_program
+
+
+def main(argv: Sequence[str]) -> int:
+    """Compile, measure and print; returns the exit code."""
+    options, rest = parse(argv)
+    config, folder, _ = cli.parse([argv[0], *rest], __doc__ or "")
+    machines = [topology.parse(name) for name in options.topology]
+    meshes = options.mesh or [{}]
+    if len(meshes) not in (1, len(machines)):
+        raise ValueError(
+            f"--mesh is given {len(meshes)} times; once, or for each of {len(machines)} topologies"
+        )
+    cases = [
+        (machine, case)
+        for machine, mesh in zip(machines, itertools.cycle(meshes), strict=False)
+        for case in configs(config, machine, mesh, options)
+    ]
+    if options.compare:
+        if len(cases) > 1:
+            raise ValueError("--compare needs one topology and no --sweep")
+        machine, ours = cases[0]
+        full = full_attention(ours)
+        rules.validate(full, devices=machine.chips, check_data=False)
+        cases.append((machine, full))
+
+    plans = []
+    began = time.perf_counter()
+    for number, (machine, case) in enumerate(cases, 1):
+        plan = measure(folder.name, case, machine)
+        plans.append(plan)
+        if len(cases) > 1:
+            left = (time.perf_counter() - began) / number * (len(cases) - number)
+            print(f"[{number}/{len(cases)}] {plan.line}; {left:.0f} s left", file=sys.stderr, flush=True)
+
+    if options.compare:
+        text = comparison_report(*plans)
+    elif len(plans) == 1:
+        text = plan_report(plans[0])
+    else:
+        if options.sweep:
+            plans.sort(key=lambda plan: plan.rank)
+        text = plans_report(plans)
+    print(json.dumps([as_json(plan) for plan in plans], indent=2) if options.json else text)
+    return 0
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our options, and the arguments left for the config's flags."""
+    about = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m ptdit_jax.plan",
+        usage=about[1].strip(),
+        description=about[0],
+        epilog="\n\n".join(about[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--topology", required=True, type=lambda text: text.split(","), help=argparse.SUPPRESS
+    )
+    parser.add_argument("--mesh", action="append", type=mesh_sizes, help=argparse.SUPPRESS)
+    batch = parser.add_mutually_exclusive_group()
+    batch.add_argument("--batch", type=int, help=argparse.SUPPRESS)
+    batch.add_argument("--batch-per-replica", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--sweep", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--compare", choices=("full",), help=argparse.SUPPRESS)
+    parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_known_args(argv[1:])
+
+
+def mesh_sizes(text: str) -> dict[str, int]:
+    """{"context": 4, "fsdp": 2} from "context=4,fsdp=2"."""
+    sizes = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"(\w+)=(-1|\d+)", part)
+        if match is None or match[1] not in AXES:
+            raise argparse.ArgumentTypeError(f"{part!r} must be AXIS=SIZE, AXIS one of {', '.join(AXES)}")
+        sizes[match[1]] = int(match[2])
+    return sizes
+
+
+def configs(
+    config: Any, machine: topology.Topology, mesh: dict[str, int], options: argparse.Namespace
+) -> Iterator[Any]:
+    """The configs to compile for a machine, with every size of the mesh and the batch filled in.
+
+    Raises:
+      ValueError: none of them is possible; says why the last one is not.
+    """
+    meshes = list(factorisations(machine.chips, mesh)) if options.sweep else [mesh]
+    problem: ValueError | None = ValueError(
+        f"--mesh: {mesh} must divide the {machine.chips} chips of {machine.name}"
+    )
+    for mesh in meshes:
+        case = copy.deepcopy(config)
+        case.mesh.update(mesh)
+        sizes = case.mesh.to_dict()
+        taken = math.prod(size for size in sizes.values() if size > 0)
+        case.mesh.update({axis: machine.chips // taken for axis, size in sizes.items() if size == -1})
+        if options.batch is not None:
+            case.data.batch = options.batch
+        elif options.batch_per_replica is not None:
+            case.data.batch = options.batch_per_replica * case.mesh.data * case.mesh.fsdp
+        try:
+            rules.validate(case, devices=machine.chips, check_data=False)
+        except ValueError as error:
+            problem = problem and error
+        else:
+            problem = None
+            yield case
+    if problem:
+        raise problem
+
+
+def factorisations(chips: int, sizes: dict[str, int]) -> Iterator[dict[str, int]]:
+    """Every mesh of all chips with these sizes of some axes, -1 for any."""
+    fixed = {axis: size for axis, size in sizes.items() if size != -1}
+    open_axes = [axis for axis in AXES if axis not in fixed]
+    divisors = [size for size in range(1, chips + 1) if chips % size == 0]
+    for sizes in itertools.product(divisors, repeat=len(open_axes)):
+        mesh = fixed | dict(zip(open_axes, sizes, strict=True))
+        if math.prod(mesh.values()) == chips:
+            yield mesh
+
+
+def full_attention(config: Any) -> Any:
+    """The config with the blocks of DiT: full self-attention, the same width, heads, depth, size and mesh."""
+    window, _ = rules.layout(config)
+    arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    full = copy.deepcopy(config)
+    full.model.update(
+        {"family": "dit", "variant": "custom", "condition": "class", "adaln": "auto", "zero_linears": "auto"}
+        | {"depth": arch.depth, "width": arch.width, "heads": arch.heads}
+    )
+    return full
+
+
+def measure(name: str, config: Any, machine: topology.Topology) -> Plan:
+    """Compile the step of a valid config for a machine and read the program."""
+    devices = topology.devices(machine)
+    mesh = make_mesh(config.mesh, devices)
+    experiment = build(config, mesh=mesh)
+    program = make_program(config, experiment, mesh)
+    window, _ = rules.layout(config)
+    arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    plan = Plan(
+        name=name,
+        family=config.model.family,
+        topology=machine.name,
+        chips=machine.chips,
+        chip=chips.lookup(devices[0].device_kind),
+        mesh=dict(mesh.shape),
+        batch=config.data.batch,
+        depth=arch.depth,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(program.state.params)),
+    )
+    began = time.perf_counter()
+    try:
+        compiled = program.lower().compile()
+    except jax.errors.JaxRuntimeError as error:
+        needed = out_of_memory(str(error))
+        if needed is None:
+            raise
+        seconds = time.perf_counter() - began
+        return dataclasses.replace(plan, seconds=seconds, out_of_memory=needed)
+    seconds = time.perf_counter() - began
+    stats = compiled.memory_analysis()
+    analysis = compiled.cost_analysis() or {}
+    return dataclasses.replace(
+        plan,
+        seconds=seconds,
+        memory=Memory(
+            arguments=stats.argument_size_in_bytes,
+            outputs=stats.output_size_in_bytes,
+            aliased=stats.alias_size_in_bytes,
+            temporaries=stats.temp_size_in_bytes,
+            code=stats.generated_code_size_in_bytes,
+        ),
+        cost=hlo_cost.program_cost(hlo.parse(compiled.as_text() or ""), mesh.shape),
+        flops_once=analysis.get("flops", math.nan),
+    )
+
+
+def out_of_memory(message: str) -> float | None:
+    """Bytes that the compiler wanted, from "Ran out of memory in memory space hbm. Used 17.5G of 15.75G hbm."."""
+    match = re.search(r"memory space hbm\. Used ([\d.]+)([KMGT]?) of", message)
+    return float(match[1]) * 1024 ** " KMGT".index(match[2] or " ") if match else None
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(lambda: main(sys.argv), debug="--debug" in sys.argv))
