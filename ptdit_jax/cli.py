@@ -25,7 +25,15 @@ FAILURE = 1  # exit code: the run met something it cannot mend (disk, memory, di
 
 
 class RunError(RuntimeError):
-    """A run cannot go on, for a reason that its message tells whole."""
+    """A run cannot go on, for a reason that its message tells whole.
+
+    Attributes:
+      code: the exit code.
+    """
+
+    def __init__(self, message: str, *, code: int = FAILURE):
+        super().__init__(message)
+        self.code = code
 
 
 def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, Path, bool]:
@@ -93,7 +101,7 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
       debug: let every error through, with its stack trace.
 
     Returns:
-      `main`'s code, `USER_ERROR` after a ValueError, `FAILURE` after an OSError, a RunError or no memory.
+      `main`'s code, `USER_ERROR` after a ValueError, `FAILURE` after an OSError or no memory, a RunError's own.
     """
     if debug:
         return main()
@@ -105,7 +113,10 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
     except ValueError as error:
         _complain(str(error))
         return USER_ERROR
-    except (OSError, RunError) as error:
+    except RunError as error:
+        _complain(str(error))
+        return error.code
+    except OSError as error:
         _complain(str(error))
         return FAILURE
     except KeyboardInterrupt:

@@ -109,13 +109,14 @@ def generate(
 
     silent = description is None or jax.process_index() != 0
     rows = [{name: np.float32(value) for name, value in row.items()} for row in method.rows()]
-    all_keys = sample_keys(seed, labels)
+    all_keys = np.asarray(jax.random.key_data(sample_keys(seed, labels)))
+    place_keys = jax.jit(jax.random.wrap_key_data, out_shardings=place)
     starts = range(0, len(labels), batch)
 
     def inputs(first: int) -> tuple[jax.Array, jax.Array]:
         """Keys and labels of a batch; the last one repeats the last sample."""
         chosen = np.arange(first, first + batch).clip(max=len(labels) - 1)
-        return jax.device_put(all_keys[chosen], place), jax.device_put(labels[chosen], place)
+        return place_keys(all_keys[chosen]), jax.device_put(labels[chosen], place)
 
     if not silent:
         print("compiling the sampler ...", end=" ", flush=True)

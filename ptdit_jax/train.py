@@ -1,26 +1,35 @@
 """Train a model.
 
     python -m ptdit_jax.train [--config FILE] [--config.FIELD=VALUE ...] [--workdir DIR] [--debug]
+        [--coordinator HOST:PORT --processes N --process-id I | --cluster auto] [--start-timeout S] [--step-timeout S]
 
 FILE is a file like those in configs/ (default: configs/c2i_digits.py), FIELD a field of configs/common.py.
 DIR, `runs/NAME` for a config NAME.py, gets everything:
 
     config.json  checkpoints/  metrics.csv  tensorboard/
     loss.png  samples.png (for videos .gif too)  evaluation.json
+    profile/ (with profile.steps)  hang-pI.txt (stacks of process I, when a step took too long)
 
 The same command again continues where the run was, from its last checkpoint and with the same results as if
 it had never ended; a run that is done only makes those pictures and figures that are missing.
 
+A run of several processes starts each with its own I (HOST is where process 0 runs, and PORT is free there), or with
+`--cluster auto` under SLURM, Open MPI, Cloud TPU or Kubernetes; `launch/run.sh --simulate` starts some on one machine.
+
 Exit code: 0 done; 1 the run cannot go on (disk, memory, divergence); 2 the command or the config is wrong;
-143 and 130 after SIGTERM and Ctrl-C, which save a checkpoint first (a second one ends at once).
+143 and 130 after SIGTERM and Ctrl-C to any process, which save a checkpoint first (a second one ends at once);
+75 another process did not come within --start-timeout seconds (300), was lost or has failed; 76 a step took longer
+than --step-timeout seconds (0 = no limit).  After 75 and 76 the same command may be tried again, on all processes.
 """
 
 import collections
 import dataclasses
 import json
 import math
+import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +38,23 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines import make_loader
-from ptdit_jax import cli, results
+from ptdit_jax import chips, cli, complexity, models, results
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import build
+from ptdit_jax.experiment import Experiment, build
+from ptdit_jax.parallel import distributed, peers
 from ptdit_jax.parallel.mesh import data_share, make_mesh
 from ptdit_jax.program import make_program
-from ptdit_jax.training import checkpoint, metrics, signals, state
+from ptdit_jax.training import checkpoint, metrics, profile, signals, state, watchdog
 
 
-def main(config: Any, workdir: Path) -> int:
-    """Train, then sample and evaluate; returns the exit code."""
+def main(config: Any, workdir: Path, *, step_timeout: float = 0.0) -> int:
+    """Train, then sample and evaluate; returns the exit code.
+
+    Args:
+      config: the whole config.
+      workdir: the run's folder.
+      step_timeout: seconds after which a step counts as hung; 0 = never.
+    """
     rules.validate(config, devices=jax.device_count())
     cache = cli.enable_compilation_cache()
     workdir.mkdir(parents=True, exist_ok=True)
@@ -51,10 +67,10 @@ def main(config: Any, workdir: Path) -> int:
         if jax.process_index() == 0:
             results.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
             print(f"run folder: {workdir}/  (compiled programs: {cache})")
-        return train(config, workdir, checkpoints)
+        return train(config, workdir, checkpoints, step_timeout)
 
 
-def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints) -> int:
+def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints, step_timeout: float) -> int:
     """Train on from the last checkpoint, then sample and evaluate; returns the exit code."""
     began = time.perf_counter()
     is_host = jax.process_index() == 0
@@ -86,6 +102,9 @@ def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints) -> in
         loader.set_state(progress.data)
         run_key = jax.random.wrap_key_data(jnp.array(progress.key, jnp.uint32))
         done = progress.step
+    key_data = checkpoint.key_data(run_key)
+    place_key = jax.jit(jax.random.wrap_key_data, out_shardings=program.key.sharding)
+    run_key = place_key(np.array(key_data, np.uint32))  # the same on every process
     if is_host:
         count = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
         where = "from the start" if done == 0 else f"from {checkpoints.last_path}"
@@ -113,52 +132,93 @@ def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints) -> in
             while len(pending) > left:
                 number, records, values = pending.popleft()
                 values = jax.device_get(values)
+                hang.beat(number)
                 log.write(number, values)
                 if values["skipped"]:
                     bad_step(config, log, checkpoints, number, records, values)
 
-        def save(number: int) -> None:
+        def fetch() -> tuple[np.ndarray, dict[str, jax.Array], dict[str, Any]]:
+            """The next batch on its way to the devices: its records, arrays, and the loader's state after it."""
+            with log.waiting("data"):
+                batch = next(loader)
+            arrays = {
+                name: jax.make_array_from_process_local_data(program.batch_sharding, batch[name])
+                for name in program.batch
+            }
+            return batch["index"], arrays, loader.get_state()
+
+        def save(number: int, data_state: dict[str, Any]) -> None:
             settle(0)
             log.sync()
-            progress = checkpoint.Progress(number, checkpoint.key_data(run_key), loader.get_state())
-            checkpoints.save(train_state, progress, json.loads(rules.to_json(config)))
+            progress = checkpoint.Progress(number, key_data, data_state)
+            with log.waiting("checkpoint"):
+                checkpoints.save(train_state, progress, json.loads(rules.to_json(config)))
 
-        options = {"images_per_step": data.batch, "log_every": config.train.log_every, "active": is_host}
+        traced = rules.profiled_steps(config) if is_host else range(0)
+        agree = signals.Agreement()
         with (
             signals.StopRequest() as stop,
-            metrics.Progress(workdir, step=done, steps=steps, **options) as log,
+            profile.Profile(workdir / "profile", traced) as trace,
+            watchdog.Watchdog(step_timeout, workdir / f"hang-p{jax.process_index()}.txt", step=done) as hang,
+            metrics.Progress(
+                workdir,
+                step=done,
+                steps=steps,
+                work=work_of_step(config, experiment),
+                log_every=config.train.log_every,
+                active=is_host,
+            ) as log,
         ):
+            upcoming = fetch()
             for number in range(done + 1, steps + 1):
-                batch = next(loader)
-                on_device = {
-                    name: jax.make_array_from_process_local_data(program.batch_sharding, batch[name])
-                    for name in program.batch
-                }
-                train_state, values = compiled(train_state, on_device, run_key)
-                pending.append((number, batch["index"], values))
-                settle(0 if number == done + 1 else 1)
+                records, batch, data_state = upcoming
+                with trace.step(number), jax.transfer_guard("disallow"):
+                    train_state, values = compiled(train_state, batch, run_key)
+                pending.append((number, records, values))
+                if number < steps:
+                    upcoming = fetch()  # the devices work on this step meanwhile
+                settle(0 if number == done + 1 or trace.ends_with(number) else 1)
                 if number == done + 1:
                     log.say(f"first step after {time.perf_counter() - began:.1f} s")
-                stopping = stop.signal is not None  # asked once: a signal may come at any time
+                if trace.ends_with(number):
+                    trace.stop()
+                stopping = agree(stop.signal or 0)  # asked once: a signal may come at any time
                 if number % config.checkpoint.every == 0 or number == steps or stopping:
-                    save(number)
+                    save(number, data_state)
                 checkpoints.check()
                 if stopping:
                     break
             checkpoints.wait()
-        if stop.signal:
-            print(
-                f"{stop.signal.name}: saved in {checkpoints.last_path}; the same command goes on from there"
-            )
-            return stop.exit_code
-        print(f"trained {steps} steps, saved in {checkpoints.last_path}")
-    else:
+            stopping = stopping or agree.now(stop.signal or 0)
+        if stopping:
+            if is_host:
+                name = signal.Signals(stopping).name
+                print(f"{name}: saved in {checkpoints.last_path}; the same command goes on from there")
+            return signals.exit_code(stopping)
+        if is_host:
+            print(f"trained {steps} steps, saved in {checkpoints.last_path}")
+    elif is_host:
         print(f"training is done: {done} steps in {checkpoints.last_path}")
 
     # --- finish
     averaged = train_state.emas.get(state.ema_name(config.sampling.ema), train_state.params)
     results.finish(config, workdir, experiment, averaged, mesh)
     return 0
+
+
+def work_of_step(config: Any, experiment: Experiment) -> metrics.Work:
+    """What a step amounts to, for the speeds that are logged."""
+    window, _ = rules.layout(config)
+    arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    text = config.model.text_length if config.model.condition == "text" else 0
+    macs = complexity.total(complexity.forward(arch, experiment.layout, text)).total
+    chip = chips.lookup(jax.devices()[0].device_kind)
+    return metrics.Work(
+        images=config.data.batch,
+        tokens=config.data.batch * math.prod(experiment.layout.grid),
+        flops=3 * 2 * macs * config.data.batch,  # the backward pass needs twice the forward's
+        peak_flops=chip.flops_bf16 * jax.device_count() if chip else None,
+    )
 
 
 def bad_step(config, log, checkpoints, number: int, records: np.ndarray, values: dict) -> None:
@@ -178,11 +238,17 @@ def bad_step(config, log, checkpoints, number: int, records: np.ndarray, values:
     log.say(what)
 
 
+def start(argv: Sequence[str]) -> int:
+    """Read the command line, meet the other processes and train; returns the exit code."""
+    launch, rest = distributed.parse(argv)
+    config, workdir, debug = cli.parse(rest, __doc__ or "")
+    try:
+        others = distributed.initialize(launch)
+    except peers.Missing as error:
+        raise cli.RunError(str(error), code=peers.LOST) from error
+    run = lambda: main(config, workdir, step_timeout=launch.step_timeout)  # noqa: E731
+    return distributed.run(others, lambda: cli.run(run, debug=debug))
+
+
 if __name__ == "__main__":
-
-    def start() -> int:
-        """Read the command line and train."""
-        config, workdir, debug = cli.parse(sys.argv, __doc__ or "")
-        return cli.run(lambda: main(config, workdir), debug=debug)
-
-    sys.exit(cli.run(start))
+    sys.exit(cli.run(lambda: start(sys.argv)))

@@ -6,7 +6,8 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -137,15 +138,30 @@ def initialize(launch: Launch) -> Peers | None:
     return peers
 
 
-def leave(peers: Peers | None, code: int) -> int:
-    """End this process, or return its exit code where it may end as usual.
+def run(peers: Peers | None, main: Callable[[], int]) -> int:
+    """Call `main`, and tell the others how it ends.
 
-    JAX's end of a process waits for all others, so that one that has failed would wait for those that wait for it.
+    Args:
+      peers: from `initialize`.
+      main: returns an exit code.
+
+    Returns:
+      `main`'s exit code.  In a run of several processes only one of success or of a stop that all agreed on: after
+      a failure this does not return, because JAX's end of a process waits for all others, which may be waiting for
+      this one.
     """
     if peers is None:
-        return code
-    peers.end(code)
-    if code not in (0, 130, 143):
+        return main()
+    try:
+        code = main()
+    except Exception as error:
+        if isinstance(
+            error, jax.errors.JaxRuntimeError
+        ):  # so does the end of another process show on CPU and GPU
+            peers.wait_for_verdict()
+        traceback.print_exc()
+        code = 1
+    if not peers.end(code):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -5,7 +5,7 @@ with a stack trace.  So before JAX starts, every process connects to process 0 b
 connections stay.  The kernel closes those of a process however it dies, and process 0 tells the others.
 
 Messages are lines of ASCII: `ptdit_jax ID COUNT` from a process that comes, `missing ID...` or `go` in answer;
-then, in both directions, `end CODE` before an exit, and `lost ID` from process 0.
+then, in both directions, `end CODE` before an exit, and `gone ID CODE` from process 0 about another.
 """
 
 import contextlib
@@ -18,7 +18,11 @@ import time
 from collections.abc import Callable, Iterable
 
 LOST = 75  # exit code (EX_TEMPFAIL): a process is missing, was lost or has failed; the same command may be tried again
-PATIENCE = 3.0  # seconds that processes leave each other to report an error that all of them have
+STOPS = (
+    130,
+    143,
+)  # exit codes after signals, on which all agree: they save a checkpoint together before they end
+GREETING = 3.0  # seconds that a process has to say who it is
 SILENCE = 30  # seconds without an answer from a machine's kernel after which its process counts as lost
 
 
@@ -35,58 +39,65 @@ class Peers:
         """Watch them in a thread, which ends this process (`leave`) with `LOST` and a line when one is lost."""
         self._id, self._connections, self._leave = process_id, connections, leave
         self._ended: dict[int, int] = {}  # exit codes of those that are gone
-        self._over = threading.Event()
+        self._code: int | None = None  # that of this process, once it ends
         for connection in connections.values():
             _keep_alive(connection)
         self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
         self._thread.start()
 
-    def end(self, code: int) -> None:
+    def end(self, code: int) -> bool:
         """Tell the others that this process ends with an exit code, so that it does not count as lost.
 
-        After a failure it waits a little: others that fail for the same reason are to say so themselves.
+        If that is not 0 it waits for the others: those that end for the same reason are to say so themselves.
+
+        Returns:
+          Whether all others have ended too, with the same code; always with code 0, with which the first to end
+          need not wait for the last.
         """
-        self._over.set()
+        self._code = code
         self._send(f"end {code}")
-        if code:
-            deadline = time.monotonic() + PATIENCE
-            while len(self._ended) < len(self._connections) and time.monotonic() < deadline:
-                time.sleep(0.05)
+        if code == 0:
+            return True
+        deadline = time.monotonic() + _patience(code)
+        while len(self._ended) < len(self._connections) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return len(self._ended) == len(self._connections) and set(self._ended.values()) == {code}
 
     def wait_for_verdict(self) -> None:
         """After an operation with the others has failed: wait to be ended by the thread if one of them is gone."""
         self._thread.join(2 * SILENCE)
 
     def _watch(self) -> None:
+        doom = {}  # process that ended otherwise than well -> time to follow it
         with selectors.DefaultSelector() as selector:
             for number, connection in self._connections.items():
                 selector.register(connection, selectors.EVENT_READ, number)
-            while selector.get_map():
-                for key, _ in selector.select():
-                    lines = _receive(key.fileobj)
-                    for line in lines:
-                        self._hear(key.data, line)
+            while selector.get_map() or doom:
+                for key, _ in selector.select(0.1 if doom else None):
+                    sender, lines = key.data, _receive(self._connections[key.data])
+                    for word, *numbers in (line.split() for line in lines):
+                        if word == "gone":
+                            self._follow(*map(int, numbers))
+                        else:
+                            self._ended[sender] = code = int(numbers[0])
+                            if code:
+                                doom[sender] = time.monotonic() + _patience(code)
                     if not lines:
                         selector.unregister(key.fileobj)
-                        if key.data not in self._ended:
-                            self._lose(key.data, "was lost")
-                            self._ended[key.data] = LOST
+                        if sender not in self._ended:
+                            self._ended[sender] = LOST
+                            self._follow(sender, LOST)
+                for number, when in list(doom.items()):
+                    if time.monotonic() > when:
+                        del doom[number]
+                        self._follow(number, self._ended[number])
 
-    def _hear(self, sender: int, line: str) -> None:
-        word, number = line.split()
-        if word == "lost":
-            self._lose(int(number), "was lost")
-        elif word == "end":
-            self._ended[sender] = int(number)
-            if int(number) not in (0, 130, 143):
-                time.sleep(PATIENCE)
-                self._lose(sender, f"has ended with exit code {number}")
-
-    def _lose(self, number: int, how: str) -> None:
-        if self._over.is_set():
+    def _follow(self, number: int, code: int) -> None:
+        if self._code:  # this process ends for a reason of its own
             return
         if self._id == 0:
-            self._send(f"lost {number}")
+            self._send(f"gone {number} {code}")
+        how = "was lost" if code == LOST else f"has ended with exit code {code}"
         where = " (it connects the others)" if number == 0 else ""
         print(
             f"error: process {number} {how}{where}; process {self._id} ends too", file=sys.stderr, flush=True
@@ -94,9 +105,12 @@ class Peers:
         self._leave(LOST)
 
     def _send(self, line: str) -> None:
-        for connection in self._connections.values():
-            with contextlib.suppress(OSError):  # its end is seen by the thread
-                connection.sendall(f"{line}\n".encode())
+        _tell(self._connections.values(), line)
+
+
+def _patience(code: int) -> float:
+    """Seconds that processes leave each other to end with the same exit code."""
+    return 60.0 if code in STOPS else 3.0
 
 
 def call_the_roll(
@@ -131,7 +145,7 @@ def call_the_roll(
         return Peers(0, connections, leave)
 
     connection = _join(address, f"ptdit_jax {process_id} {count}", deadline)
-    answer = connection and _answer(connection, deadline + PATIENCE)
+    answer = connection and _answer(connection, deadline + GREETING)
     if not connection or not answer:
         raise Missing(_absence([0], count, timeout) + f"; it was to be at {address}")
     word, *numbers = answer.split()
@@ -153,7 +167,7 @@ def _gather(port: int, count: int, deadline: float) -> dict[int, socket.socket]:
             server.settimeout(left)
             with contextlib.suppress(TimeoutError):
                 connection, _ = server.accept()
-                hello = (_answer(connection, min(deadline, time.monotonic() + PATIENCE)) or "").split()
+                hello = (_answer(connection, min(deadline, time.monotonic() + GREETING)) or "").split()
                 if len(hello) != 3 or hello[0] != "ptdit_jax":
                     connection.close()  # something else that found the port
                     continue

@@ -4,9 +4,13 @@
 as an uninterrupted one; speeds go to TensorBoard and to the bar.
 """
 
+import collections
+import contextlib
+import dataclasses
 import errno
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,9 @@ import tqdm
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
+
+WAITS = ("data", "checkpoint")
+"""What a step may wait for, besides the devices: the next batch, and the start of a save."""
 
 
 class CsvLog:
@@ -108,19 +115,51 @@ class Board:
         self.writer.close()
 
 
-class Progress:
-    """CSV, TensorBoard and the bar of a run, all fed by `write`."""
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What a step amounts to, over all devices.
 
-    def __init__(
-        self, workdir: Path, *, step: int, steps: int, images_per_step: int, log_every: int, active: bool
-    ):
+    Attributes:
+      images: samples.
+      tokens: of all samples.
+      flops: the network needs, forward and backward; what remat computes again does not count.
+      peak_flops: FLOP/s of all devices at most; None where that is not known.
+    """
+
+    images: int
+    tokens: int
+    flops: float
+    peak_flops: float | None
+
+    def speeds(self, steps: int, seconds: float) -> dict[str, float]:
+        """Rates over a number of steps: seconds a step, images, tokens and FLOPs a second, share of the peak."""
+        rate = steps / max(seconds, 1e-9)
+        speeds = {
+            "step_seconds": 1 / rate,
+            "images_per_second": rate * self.images,
+            "tokens_per_second": rate * self.tokens,
+            "model_flops_per_second": rate * self.flops,
+        }
+        if self.peak_flops:
+            speeds["utilisation"] = rate * self.flops / self.peak_flops
+        return speeds
+
+
+class Progress:
+    """CSV, TensorBoard and the bar of a run, all fed by `write`.
+
+    TensorBoard has what is in the table under train/, and under speed/ `Work.speeds` and the shares of time that this
+    process waited for, see `waiting`, each over the steps since the point before.
+    """
+
+    def __init__(self, workdir: Path, *, step: int, steps: int, work: Work, log_every: int, active: bool):
         """Start after `step`.
 
         Args:
           workdir: the run's folder.
           step: steps done before.
           steps: steps when the run is done.
-          images_per_step: global batch, for images a second.
+          work: for the speeds.
           log_every: steps between points on TensorBoard.
           active: False on all processes but one, which then write and show nothing.
 
@@ -128,8 +167,9 @@ class Progress:
           ValueError: see `CsvLog`.
         """
         self.workdir, self.active = workdir, active
-        self.images_per_step, self.log_every = images_per_step, log_every
+        self.work, self.log_every = work, log_every
         self.marked_step, self.marked_time = step, time.perf_counter()
+        self.waited = collections.defaultdict[str, float](float)  # seconds
         if active:
             self.csv = CsvLog(workdir / "metrics.csv", step=step)
             self.board = Board(workdir / "tensorboard", step=step)
@@ -171,15 +211,34 @@ class Progress:
         values = {"loss": values["loss"], **values}  # the loss first
         self.csv.write(step, values)
         if step % self.log_every == 0 or step == self.bar.total:
-            now = time.perf_counter()
-            speed = (step - self.marked_step) * self.images_per_step / max(now - self.marked_time, 1e-9)
-            self.marked_step, self.marked_time = step, now
             points = {f"train/{name}": float(value) for name, value in values.items()}
-            self.board.add(step, points | {"train/images_per_second": speed})
+            self.board.add(
+                step, points | {f"speed/{name}": value for name, value in self._speeds(step).items()}
+            )
         rate = self.bar.format_dict["rate"]
-        speed = f"{rate * self.images_per_step:.0f}" if rate else "?"
+        speed = f"{rate * self.work.images:.0f}" if rate else "?"
+        if rate and self.work.peak_flops:
+            speed += f", utilisation={rate * self.work.flops / self.work.peak_flops:.0%}"
         self.bar.set_postfix_str(f"loss={float(values['loss']):.4f}, images/s={speed}", refresh=False)
         self.bar.update(1)
+
+    def _speeds(self, step: int) -> dict[str, float]:
+        """Speeds and shares since the last call."""
+        now = time.perf_counter()
+        seconds = max(now - self.marked_time, 1e-9)
+        speeds = self.work.speeds(step - self.marked_step, seconds)
+        speeds |= {f"{what}_share": self.waited[what] / seconds for what in WAITS}
+        self.marked_step, self.marked_time = step, now
+        self.waited.clear()
+        return speeds
+
+    @contextlib.contextmanager
+    def waiting(self, what: str) -> Iterator[None]:
+        """Counts the time inside as spent on `what`, one of `WAITS`."""
+        assert what in WAITS, what
+        began = time.perf_counter()
+        yield
+        self.waited[what] += time.perf_counter() - began
 
     def say(self, text: str) -> None:
         """A line on the screen that leaves the bar whole."""

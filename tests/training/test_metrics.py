@@ -2,12 +2,13 @@
 
 import errno
 import os
+import time
 
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from ptdit_jax.training.metrics import CsvLog, Progress
+from ptdit_jax.training.metrics import CsvLog, Progress, Work
 
 
 def values(step):
@@ -81,7 +82,8 @@ def test_other_columns_are_an_error(tmp_path):
 
 
 def progress(folder, **fields):
-    settings = {"step": 0, "steps": 10, "images_per_step": 4, "log_every": 5, "active": True}
+    work = Work(images=4, tokens=64, flops=1e6, peak_flops=None)
+    settings = {"step": 0, "steps": 10, "work": work, "log_every": 5, "active": True}
     return Progress(folder, **(settings | fields))
 
 
@@ -126,8 +128,39 @@ def test_tensorboard_has_a_point_every_few_steps_and_hides_those_a_resume_does_a
             log.write(step, values(step))
     found = {(e.step, v.tag) for e in events(tmp_path / "tensorboard") for v in e.summary.value}
     assert {step for step, _ in found} == {5, 10}
-    assert {tag for _, tag in found} == {"train/loss", "train/grad_norm", "train/images_per_second"}
+    speeds = ("step_seconds", "images_per_second", "tokens_per_second", "model_flops_per_second")
+    shares = ("data_share", "checkpoint_share")
+    assert {tag for _, tag in found} == {
+        "train/loss",
+        "train/grad_norm",
+        *(f"speed/{name}" for name in (*speeds, *shares)),
+    }
     with progress(tmp_path, step=7):
         pass
     starts = [e.step for e in events(tmp_path / "tensorboard") if e.HasField("session_log")]
     assert starts == [8]
+
+
+def test_speeds_follow_from_the_work_of_a_step_and_its_time():
+    work = Work(images=4, tokens=64, flops=3e6, peak_flops=1e7)
+    assert work.speeds(10, 20.0) == {
+        "step_seconds": 2.0,
+        "images_per_second": 2.0,
+        "tokens_per_second": 32.0,
+        "model_flops_per_second": 1.5e6,
+        "utilisation": 0.15,
+    }
+    assert "utilisation" not in Work(4, 64, 3e6, None).speeds(10, 20.0)
+
+
+def test_waits_are_a_share_of_the_time_since_the_last_point(tmp_path):
+    with progress(tmp_path) as log:
+        with log.waiting("data"):
+            time.sleep(0.05)
+        for step in range(1, 11):
+            log.write(step, values(step))
+    found = {
+        (e.step, v.tag): v.simple_value for e in events(tmp_path / "tensorboard") for v in e.summary.value
+    }
+    assert 0 < found[5, "speed/data_share"] <= 1
+    assert found[10, "speed/data_share"] == found[5, "speed/checkpoint_share"] == 0
