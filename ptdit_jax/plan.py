@@ -156,8 +156,8 @@ def factorisations(chips: int, sizes: dict[str, int]) -> Iterator[dict[str, int]
     fixed = {axis: size for axis, size in sizes.items() if size != -1}
     open_axes = [axis for axis in AXES if axis not in fixed]
     divisors = [size for size in range(1, chips + 1) if chips % size == 0]
-    for sizes in itertools.product(divisors, repeat=len(open_axes)):
-        mesh = fixed | dict(zip(open_axes, sizes, strict=True))
+    for chosen in itertools.product(divisors, repeat=len(open_axes)):
+        mesh = fixed | dict(zip(open_axes, chosen, strict=True))
         if math.prod(mesh.values()) == chips:
             yield mesh
 

@@ -196,3 +196,131 @@ def test_axes_of_every_product_of_axes_are_found():
     assert hlo_cost.mesh_axes([(0, 4, 8)], sizes) == ["b"]
     assert hlo_cost.mesh_axes([(0, 12), (1, 13)], sizes) == ["a"]
     assert hlo_cost.mesh_axes([(5,)], sizes) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ("replica_groups=mesh['x'=2,'y'=4] {'y'}", [(0, 1, 2, 3), (4, 5, 6, 7)]),
+        ("replica_groups=mesh['x'=2,'y'=4] {'x'}", [(0, 4), (1, 5), (2, 6), (3, 7)]),
+        ("replica_groups=mesh['x'=2,'y'=4] {'x','y'}", [(0, 1, 2, 3, 4, 5, 6, 7)]),
+        ("replica_groups=mesh['x'=2,'y'=4], device_ids=([4,2]T(1,0)) {'y'}", [(0, 2, 4, 6), (1, 3, 5, 7)]),
+        ("replica_groups=mesh['x'=2,'y'=4] {'y':(1)2}", [(0, 2), (1, 3), (4, 6), (5, 7)]),
+        ("replica_groups=mesh['x'=2,'y'=4] {'y':(2)2}", [(0, 1), (2, 3), (4, 5), (6, 7)]),
+        ("replica_groups=[2,4]<=[4,2]T(1,0)", [(0, 2, 4, 6), (1, 3, 5, 7)]),
+        ("replica_groups=[4,2]<=[2,2,2]T(2,0,1)", [(0, 2), (4, 6), (1, 3), (5, 7)]),
+    ],
+)
+def test_groups_of_devices(groups, expected):
+    module = program(
+        f"%p = f32[8]{{0}} parameter(0)\n%c = f32[8]{{0}} all-reduce(%p), {groups}, to_apply=%add"
+    )
+    found = hlo.replica_groups(module.computations["main"].instructions["c"], module.devices)
+    assert sorted(found) == sorted(expected)
+
+
+COUNTED = """
+%body (t: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %t = (s32[], f32[8]{0}) parameter(0)
+  %i = s32[] get-tuple-element(%t), index=0
+  %again = s32[] copy(%i)
+  %step = s32[] constant(STEP)
+  %next = s32[] add(%again, %step)
+  %x = f32[8]{0} get-tuple-element(%t), index=1
+  %sum = f32[8]{0} all-reduce(%x), replica_groups={}, to_apply=%add
+  ROOT %r = (s32[], f32[8]{0}) tuple(%next, %sum)
+}
+
+%condition (t: (s32[], f32[8])) -> pred[] {
+  %t = (s32[], f32[8]{0}) parameter(0)
+  %i = s32[] get-tuple-element(%t), index=0
+  %stop = s32[] constant(STOP)
+  ROOT %less = pred[] compare(%i, %stop), direction=DIRECTION
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("start", "step", "stop", "direction", "runs"),
+    [
+        ("0", "1", "28", "LT", 28),
+        ("3", "1", "28", "LT", 25),
+        ("0", "5", "28", "LT", 6),
+        ("30", "1", "28", "LT", 0),
+        ("0", "1", "28", "NE", None),
+        ("0", "0", "28", "LT", None),
+    ],
+)
+def test_counters_tell_how_often_a_loop_runs_where_the_compiler_does_not(start, step, stop, direction, runs):
+    body = f"""
+        %x = f32[8]{{0}} parameter(0)
+        %zero = s32[] constant({start})
+        %start = s32[] copy(%zero)
+        %t = (s32[], f32[8]{{0}}) tuple(%start, %x)
+        %loop = (s32[], f32[8]{{0}}) while(%t), condition=%condition, body=%body
+    """
+    rest = COUNTED.replace("STEP", step).replace("STOP", stop).replace("DIRECTION", direction)
+    cost = hlo_cost.program_cost(program(body, rest))
+    assert sum(cost.collectives.values()) == (1 if runs is None else runs)
+    assert cost.unknown_loops == (frozenset({"loop"}) if runs is None else frozenset())
+
+
+def test_a_collective_that_runs_beside_other_work_counts_once():
+    part = (
+        "all-gather(%p), channel_id=1, replica_groups={}, dimensions={0}, "
+        'backend_config={"async_collective_fusion_config":{"flag_start":"2"}}'
+    )
+    rest = f"""
+%start (p: f32[1]) -> (f32[1], f32[8]) {{
+  %p = f32[1]{{0}} parameter(0)
+  %g = f32[8]{{0}} {part}
+  ROOT %c = (f32[1]{{0}}, f32[8]{{0}}) custom-call(%g), custom_call_target="AsyncCollectiveStart"
+}}
+
+%beside (p: f32[1]) -> (f32[1], f32[8]) {{
+  %p = f32[1]{{0}} parameter(0)
+  %n = f32[1]{{0}} negate(%p)
+  %g = f32[8]{{0}} {part}
+  ROOT %t = (f32[1]{{0}}, f32[8]{{0}}) tuple(%n, %g)
+}}
+
+%done (p: f32[1]) -> f32[8] {{
+  %p = f32[1]{{0}} parameter(0)
+  %g = f32[8]{{0}} {part}
+  ROOT %c = f32[8]{{0}} custom-call(%p, %g), custom_call_target="AsyncCollectiveDone"
+}}
+"""
+    body = """
+        %p = f32[1]{0} parameter(0)
+        %a = (f32[1]{0}, f32[8]{0}) fusion(%p), kind=kCustom, calls=%start
+        %b = (f32[1]{0}, f32[8]{0}) fusion(%p), kind=kLoop, calls=%beside
+        %c = f32[8]{0} fusion(%p), kind=kCustom, calls=%done
+    """
+    cost = hlo_cost.program_cost(program(body, rest))
+    ((collective, count),) = cost.collectives.items()
+    assert (collective.kind, collective.received, count) == ("all-gather", 28, 1)
+
+
+def test_the_function_that_made_an_instruction_is_found():
+    tables = """
+FileNames
+1 "step.py"
+
+FunctionNames
+1 "step"
+2 "Linear.__call__"
+
+FileLocations
+1 {file_name_id=1 function_name_id=1 line=3 end_line=3 column=1 end_column=2}
+2 {file_name_id=1 function_name_id=2 line=9 end_line=9 column=1 end_column=2}
+
+StackFrames
+1 {file_location_id=1 parent_frame_id=1}
+2 {file_location_id=2 parent_frame_id=2}
+"""
+    body = """
+        %p = f32[8]{0} parameter(0)
+        %c = f32[8]{0} all-reduce(%p), replica_groups={}, to_apply=%add, metadata={op_name="f/psum" stack_frame_id=2}
+    """
+    ((collective, _),) = hlo_cost.program_cost(program(body, tables)).collectives.items()
+    assert (collective.op_name, collective.function) == ("f/psum", "Linear.__call__")
