@@ -99,9 +99,8 @@ class Peers:
             self._send(f"gone {number} {code}")
         how = "was lost" if code == LOST else f"has ended with exit code {code}"
         where = " (it connects the others)" if number == 0 else ""
-        print(
-            f"error: process {number} {how}{where}; process {self._id} ends too", file=sys.stderr, flush=True
-        )
+        text = f"error: process {number} {how}{where}; process {self._id} ends too"
+        print(f"\n{text}", file=sys.stderr, flush=True)  # below a progress bar
         self._leave(LOST)
 
     def _send(self, line: str) -> None:

@@ -70,6 +70,6 @@ class Watchdog:
             f"error: step {self.step + 1} has not ended in {self.timeout:g} s (--step-timeout); the stacks of all "
             f"threads are in {self.report}"
         )
-        print(text, file=sys.stderr, flush=True)
+        print(f"\n{text}", file=sys.stderr, flush=True)  # below a progress bar
         if not self._done.wait(self.grace):  # else the main thread leaves with an error of its own
             self._leave(HUNG)
