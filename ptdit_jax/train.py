@@ -19,7 +19,8 @@ A run of several processes starts each with its own I (HOST is where process 0 r
 Exit code: 0 done; 1 the run cannot go on (disk, memory, divergence); 2 the command or the config is wrong;
 143 and 130 after SIGTERM and Ctrl-C to any process, which save a checkpoint first (a second one ends at once);
 75 another process did not come within --start-timeout seconds (300), was lost or has failed; 76 a step took longer
-than --step-timeout seconds (0 = no limit).  After 75 and 76 the same command may be tried again, on all processes.
+than --step-timeout seconds (0 = no limit; the first may take --start-timeout longer).  After 75 and 76 the same
+command may be tried again, on all processes.
 """
 
 import collections
@@ -47,13 +48,13 @@ from ptdit_jax.program import make_program
 from ptdit_jax.training import checkpoint, metrics, profile, signals, state, watchdog
 
 
-def main(config: Any, workdir: Path, *, step_timeout: float = 0.0) -> int:
+def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.ALONE) -> int:
     """Train, then sample and evaluate; returns the exit code.
 
     Args:
       config: the whole config.
       workdir: the run's folder.
-      step_timeout: seconds after which a step counts as hung; 0 = never.
+      launch: how the run was started; its timeouts count here.
     """
     rules.validate(config, devices=jax.device_count())
     cache = cli.enable_compilation_cache()
@@ -67,10 +68,10 @@ def main(config: Any, workdir: Path, *, step_timeout: float = 0.0) -> int:
         if jax.process_index() == 0:
             results.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
             print(f"run folder: {workdir}/  (compiled programs: {cache})")
-        return train(config, workdir, checkpoints, step_timeout)
+        return train(config, workdir, checkpoints, launch)
 
 
-def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints, step_timeout: float) -> int:
+def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints, launch: distributed.Launch) -> int:
     """Train on from the last checkpoint, then sample and evaluate; returns the exit code."""
     began = time.perf_counter()
     is_host = jax.process_index() == 0
@@ -159,7 +160,12 @@ def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints, step_
         with (
             signals.StopRequest() as stop,
             profile.Profile(workdir / "profile", traced) as trace,
-            watchdog.Watchdog(step_timeout, workdir / f"hang-p{jax.process_index()}.txt", step=done) as hang,
+            watchdog.Watchdog(
+                launch.step_timeout,
+                workdir / f"hang-p{jax.process_index()}.txt",
+                step=done,
+                first=launch.start_timeout,
+            ) as hang,
             metrics.Progress(
                 workdir,
                 step=done,
@@ -246,8 +252,7 @@ def start(argv: Sequence[str]) -> int:
         others = distributed.initialize(launch)
     except peers.Missing as error:
         raise cli.RunError(str(error), code=peers.LOST) from error
-    run = lambda: main(config, workdir, step_timeout=launch.step_timeout)  # noqa: E731
-    return distributed.run(others, lambda: cli.run(run, debug=debug))
+    return distributed.run(others, lambda: cli.run(lambda: main(config, workdir, launch), debug=debug))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,9 @@ class Launch:
     step_timeout: float = 0.0
 
 
+ALONE = Launch()
+
+
 def parse(argv: Sequence[str]) -> tuple[Launch, list[str]]:
     """Our flags, and the arguments that are left.
 

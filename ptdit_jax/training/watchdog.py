@@ -24,6 +24,7 @@ class Watchdog:
         report: Path,
         *,
         step: int = 0,
+        first: float = 0.0,
         grace: float = 10.0,
         leave: Callable[[int], object] = os._exit,
     ):
@@ -33,6 +34,7 @@ class Watchdog:
           timeout: seconds between two beats; 0 = never ends the process.
           report: the file that gets the stacks of all threads.
           step: steps done before.
+          first: seconds more for the first beat: processes come to the first step at different times.
           grace: seconds between the report and the end.  A process that ends takes the others with it, and
             they are to notice the same step, and write their stacks, first.
           leave: ends the process with an exit code.
@@ -40,11 +42,11 @@ class Watchdog:
         self.timeout, self.report, self.grace, self._leave = timeout, report, grace, leave
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
-        self.beat(step)
+        self.step, self._first = step, first
 
     def __enter__(self) -> "Watchdog":
         if self.timeout:
-            self.beat(self.step)
+            self._last = time.monotonic() + self._first
             self._thread.start()
         return self
 
@@ -67,7 +69,7 @@ class Watchdog:
             file.write(f"step {self.step + 1}, process {os.getpid()}\n")
             faulthandler.dump_traceback(file, all_threads=True)
         text = (
-            f"error: step {self.step + 1} has not ended in {self.timeout:g} s (--step-timeout); the stacks of all "
+            f"error: step {self.step + 1} took longer than --step-timeout={self.timeout:g} s; the stacks of all "
             f"threads are in {self.report}"
         )
         print(f"\n{text}", file=sys.stderr, flush=True)  # below a progress bar
