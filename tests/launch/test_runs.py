@@ -125,7 +125,7 @@ def test_a_hung_step_ends_every_process_with_the_stacks_of_all(tmp_path, tiny, s
     workdir = tmp_path / "run"
     process = start(workdir, [*tiny(**SHORT)[1], "--step-timeout=8"], module=("-m", "tests.launch.hang"))
     lines = finish(process, 76)
-    for number, where in enumerate(("settle", "never")):
+    for number, where in enumerate(("train", "never")):
         report = (workdir / f"hang-p{number}.txt").read_text()
         assert re.search(rf"in {where}$", report, re.MULTILINE), report
         assert f"hang-p{number}.txt" in "".join(
