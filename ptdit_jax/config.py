@@ -18,7 +18,7 @@ from ptdit_jax.models import architecture
 from ptdit_jax.models.compression import window_for
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.window import Triple, Windowing, windowing
-from ptdit_jax.parallel.axes import RULES
+from ptdit_jax.parallel.axes import AXES, RULES
 from ptdit_jax.training.optimizer import SCHEDULES
 
 Config = Any
@@ -330,7 +330,7 @@ def _profile(config: Config) -> Iterable[str]:
 
 
 def _mesh(config: Config, devices: int | None) -> Iterable[str]:
-    axes = config.mesh.to_dict()
+    axes = {name: config.mesh[name] for name in AXES}
     text = ", ".join(f"mesh.{name}={size}" for name, size in axes.items())
     open_axes = [name for name, size in axes.items() if size == -1]
     if len(open_axes) > 1 or any(size < 1 and size != -1 for size in axes.values()):

@@ -105,11 +105,13 @@ WRONG = [
     ({"evaluation__name": "faces"}, "evaluation.name='faces' is unknown"),
     ({"evaluation__count": 19}, "evaluation.count=19 must be at least 20"),
     ({"model__condition": "none", "sampling__guidance": 1.0}, "evaluation.name='digits' judges"),
-    ({"mesh__data": -1, "mesh__fsdp": -1}, "mesh.data=-1, mesh.fsdp=-1: each must be at least 1, and one"),
-    ({"mesh__data": 3}, "mesh.data=3, mesh.fsdp=1: the product must be the number of devices, 8"),
-    ({"mesh__fsdp": 3}, "mesh.fsdp=3: the product must divide the number of devices, 8"),
-    ({"data__batch": 12, "optimizer__accumulate": 3}, "must be a multiple of the number of devices, 8"),
-    ({"model__width": 48, "mesh__fsdp": 32}, "mesh.fsdp=32 must divide the width 48"),
+    ({"mesh__data": -1, "mesh__fsdp": -1}, "mesh.tensor=1, mesh.context=1: each must be at least 1, and one"),
+    ({"mesh__data": 3}, "mesh.tensor=1, mesh.context=1: the product must be the number of devices, 8"),
+    ({"mesh__fsdp": 3}, "mesh.context=1: the product must divide the number of devices, 8"),
+    ({"data__batch": 12, "optimizer__accumulate": 3}, "must be a multiple of the replicas, mesh.data=8"),
+    ({"model__width": 48, "mesh__fsdp": 32}, "mesh.fsdp=32 times mesh.context=1 must divide the width 48"),
+    ({"model__width": 48, "mesh__context": 4, "mesh__fsdp": 8}, "times mesh.context=4 must divide the width 48"),
+    ({"model__width": 48, "model__heads": 3, "mesh__tensor": 2}, "mesh.tensor=2 must divide the 3 heads"),
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh
 
+from ptdit_jax.parallel.axes import AXES
 from ptdit_jax.parallel.rules import batch_sharding
 
 
@@ -19,7 +20,8 @@ def make_mesh(mesh: Any, devices: Sequence[Any] | None = None) -> Mesh:
       mesh: size of each axis.
       devices: all of them are used; None for those of all processes.
     """
-    sizes, devices = dict(mesh), jax.devices() if devices is None else devices
+    sizes = {name: mesh[name] for name in AXES if name in mesh}  # neighbours along the last axes talk most
+    devices = jax.devices() if devices is None else devices
     fixed = math.prod(size for size in sizes.values() if size != -1)
     shape = tuple(len(devices) // fixed if size == -1 else size for size in sizes.values())
     return jax.make_mesh(shape, tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes), devices=devices)

@@ -1,0 +1,58 @@
+"""Any mesh gives the numbers of one device: outputs, gradients, and the losses of a training run."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.parallel.meshes import LOSSES, NETWORKS
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(name):
+    """Figures of `meshes.py NAME`, from a process of its own with 4 virtual devices."""
+    flags = "--xla_force_host_platform_device_count=4"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    command = [sys.executable, "-m", "tests.parallel.meshes", name]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return run("networks")
+
+
+@pytest.fixture(scope="module")
+def losses():
+    return run("losses")
+
+
+@pytest.mark.xdist_group("networks over meshes")
+@pytest.mark.parametrize("case", [f"{name} {mesh}" for name, (_, ms) in NETWORKS.items() for mesh in ms])
+def test_a_mesh_changes_neither_output_nor_gradients(networks, case):
+    assert networks[case]["output"] < 2e-6
+    assert networks[case]["gradient"] < 2e-5
+
+
+@pytest.mark.xdist_group("losses over meshes")
+@pytest.mark.parametrize("mesh", LOSSES)
+def test_twenty_steps_have_the_same_losses_on_a_mesh(losses, mesh):
+    alone = losses["1x1x1x1"]["loss"]
+    assert alone[-1] < 0.9 * alone[0]
+    np.testing.assert_allclose(losses[mesh]["loss"], alone, rtol=1e-5)
+
+
+@pytest.mark.xdist_group("losses over meshes")
+@pytest.mark.parametrize("mesh", LOSSES)
+def test_parameters_and_moments_are_split_as_the_mesh_says(losses, mesh):
+    _, fsdp, tensor, context = map(int, mesh.split("x"))
+    layers, width, hidden = losses[mesh]["kernel"]
+    assert losses[mesh]["shard"] == [layers, width // (fsdp * context), hidden // tensor]
+    assert losses[mesh]["moment"] == losses[mesh]["shard"]
