@@ -22,7 +22,8 @@ import time
 from typing import IO
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h; ptdit_jax.parallel.distributed.LOST
-FINAL = (0, 2, 130, 143)  # exit codes after which nothing is started again
+STOPPED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
+FINAL = (0, 2, *STOPPED)  # exit codes after which nothing is started again
 GRACE = 90.0  # seconds that the others have to end by themselves after one has failed
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 LIBC = ctypes.CDLL(None)
@@ -66,7 +67,8 @@ class Group:
                 waiting.remove(process)
                 if process.returncode and not first:
                     first = _exit_code(process.returncode)
-                    deadline = time.monotonic() + GRACE
+                    if first not in STOPPED:  # else they may be saving a checkpoint
+                        deadline = time.monotonic() + GRACE
             if time.monotonic() > deadline:
                 self.signal(signal.SIGKILL)
             time.sleep(0.05)
