@@ -30,7 +30,10 @@ DEPTH, WIDTH = 3, 32
 
 
 def run(*arguments: str, code: int = 0) -> subprocess.CompletedProcess:
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    # The program for the CPU is read, not run: its code need not be good.
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    }
     command = [sys.executable, "-m", "ptdit_jax.plan", *TINY, *arguments]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.returncode == code, result.stderr
@@ -98,10 +101,10 @@ def test_arithmetic_counts_every_block(planned):
 
 
 def test_sweep_ranks_every_mesh_that_is_possible():
-    result = run("--topology=cpu:4", "--mesh=tensor=1,data=1", "--sweep", "--batch-per-replica=1", "--json")
+    result = run("--topology=cpu:2", "--mesh=tensor=1,data=1", "--sweep", "--batch-per-replica=1", "--json")
     meshes = [(found["mesh"]["fsdp"], found["mesh"]["context"]) for found in json.loads(result.stdout)]
-    assert sorted(meshes) == [(1, 4), (2, 2), (4, 1)]
-    assert result.stderr.count(" s left") == 3
+    assert sorted(meshes) == [(1, 2), (2, 1)]
+    assert result.stderr.count(" s left") == 2
 
 
 @pytest.mark.parametrize(
@@ -178,7 +181,8 @@ def test_what_does_not_fit_is_a_result():
     wanted = made(out_of_memory=17.5 * 2**30)
     assert not wanted.fits
     assert "17.50 GiB a chip, v5e has 16" in plan_report(wanted)
-    assert "| 17.50 |   no |" in plans_report([wanted, wanted])
+    row = [cell.strip() for cell in plans_report([wanted, wanted]).splitlines()[2].split("|")]
+    assert "17.50 no" in " ".join(row)
 
 
 def test_bounds_are_work_over_what_a_chip_can_do():
