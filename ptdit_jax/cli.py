@@ -116,6 +116,9 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
     except RunError as error:
         _complain(str(error))
         return error.code
+    except BrokenPipeError:  # the reader has seen enough, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the last flush would complain
+        return FAILURE
     except OSError as error:
         _complain(str(error))
         return FAILURE

@@ -138,7 +138,8 @@ def losses() -> dict:
     for name in ["1x1x1x1", *LOSSES]:
         mesh = mesh_of(name)
         program = make_program(config, build(config, mesh=mesh), mesh)
-        state = program.init(jax.random.key(0))
+        init = program.init.lower(jax.random.key(0)).compile(compiler_options=FAST)
+        state = init(jax.random.key(0))
         compiled = program.lower().compile(compiler_options=FAST)
         loader = make_loader(config.data, seed=0, classes=10)
         key = jax.device_put(jax.random.key(1), NamedSharding(mesh, PartitionSpec()))

@@ -220,7 +220,8 @@ def guided(
 
     def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         conditional, unconditional = network(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
-        extra = scale - 1 if interval[0] <= float(t[0]) <= interval[1] else 0.0
+        low, high = torch.tensor(interval, dtype=t.dtype)  # rounded as t is: 0.3 is inside [0, 0.3]
+        extra = scale - 1 if low <= t[0] <= high else 0.0
         channels = x.shape[1]
         direction = conditional[:, :channels] - unconditional[:, :channels]
         return torch.cat([conditional[:, :channels] + extra * direction, conditional[:, channels:]], dim=1)
