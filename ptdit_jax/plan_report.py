@@ -120,8 +120,9 @@ def purpose_of(collective: Collective) -> str:
         return "parameters" if collective.kind == "all-gather" else "gradients"
     if "shard_map" not in collective.op_name:
         return "other"
-    backward = "transpose(" in collective.op_name
-    if collective.kind == "all-reduce" and backward and set(collective.axes) != {TENSOR}:
+    # The compiler may write a reduce-scatter, of the gradients of what was gathered, as an all-reduce.
+    is_sum = collective.kind == "all-reduce" and not collective.op_name.endswith("reduce_scatter")
+    if is_sum and "transpose(" in collective.op_name and set(collective.axes) != {TENSOR}:
         return "gradients"
     return "activations"
 
@@ -180,7 +181,7 @@ def collectives_table(plan: Plan) -> str:
             groups.items(), key=lambda group: (PURPOSES.index(group[0][0]), group[0])
         )
     ]
-    lines = [table(["MiB received a chip and step", "by", "along", "times", ""], [*rows, in_all(plan)])]
+    lines = [table(["MiB received a chip and step", "by", "along", "arrays", ""], [*rows, in_all(plan)])]
     if plan.received("activations"):
         lines.append(f"Activations a block: {mib(plan.activations_per_block)} MiB.")
     if plan.cost.unknown_loops:

@@ -44,14 +44,14 @@ _SLICES = ("dynamic-slice", "slice", "gather")
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """Equal exchanges between devices.
+    """Equal exchanges of one array between devices; an instruction may exchange several.
 
     Attributes:
       kind: one of `KINDS`.
       axes: the mesh axes along which the devices of a group differ, () without a mesh.
       group: devices of a group; 2 for a permute, whose devices receive from one other.
       received: bytes that a device receives each time; of a permute, a device that receives at all.
-      op_name: where JAX made it, "jit(step)/jvp()/while/body/all_gather".
+      op_name: where JAX made it, "jit(step)/jvp()/while/body/all_gather"; "" where nothing near it says.
       function: whose line made it, "" where the program does not say.
     """
 
@@ -70,7 +70,7 @@ class Cost:
     Attributes:
       flops: of matrix products and convolutions, 2 a multiply-accumulate.
       traffic: bytes that scheduled instructions read from and write to main memory.
-      collectives: how often each runs.
+      collectives: how often each happens.
       unknown_loops: names of loops without a trip count, whose bodies count once.
     """
 
@@ -129,7 +129,8 @@ def program_cost(module: Module, mesh: Mapping[str, int] | None = None) -> Cost:
         )
         if opcode.removesuffix("-start") in KINDS:
             if not is_continued(computation, instruction):
-                own += Cost(collectives={collective(module, computation, instruction, mesh): 1})
+                found = collectives_of(module, computation, instruction, mesh)
+                own += Cost(collectives=collections.Counter(found))
         elif opcode == "while":
             trips = trip_count(module, computation, instruction)
             (body,), (condition,) = instruction.called("body"), instruction.called("condition")
@@ -161,10 +162,10 @@ def is_continued(computation: Computation, instruction: Instruction) -> bool:
     return "async_collective_fusion_config" in instruction.attributes and not starts
 
 
-def collective(
+def collectives_of(
     module: Module, computation: Computation, instruction: Instruction, mesh: Mapping[str, int]
-) -> Collective:
-    """What a collective's devices receive each time it runs, in rings or better.
+) -> list[Collective]:
+    """What a device receives each time a collective runs, in rings or better, for each array of its result.
 
     Of a group of g devices, with R the bytes of the result: all-gather (g-1)/g·R, all-reduce 2(g-1)/g·R,
     reduce-scatter (g-1)·R, all-to-all (g-1)/g·R, permute and broadcast R.
@@ -173,25 +174,43 @@ def collective(
     shape = instruction.shape
     if instruction.opcode in ("all-gather-start", "collective-permute-start"):
         shape = instruction.parts[1]  # (operand, result, ...)
-    result = sum(array.bytes for array in arrays(shape))
     groups = replica_groups(instruction, module.devices)
     g = max(map(len, groups))
     if kind == "collective-permute":
         groups = [pair for pair in groups if pair[0] != pair[1]]
-    received = {
+    share = {
         "all-gather": (g - 1) / g,
         "all-reduce": 2 * (g - 1) / g,
         "reduce-scatter": g - 1,
         "all-to-all": (g - 1) / g,
         "collective-permute": bool(groups),
         "collective-broadcast": g > 1,
-    }[kind] * result
+    }[kind]
     axes = tuple(mesh_axes(groups, mesh)) if mesh else ()
-    # Where the compiler rewrote the instruction, what it works on tells where it is from.
-    sources = [instruction, *(computation.instructions[name] for name in instruction.operands)]
-    source = next((source for source in sources if source.op_name), instruction)
-    function = module.functions.get(source.frame or 0, "")
-    return Collective(kind, axes, g, received, source.op_name, function)
+    found = []
+    for index, array in enumerate(arrays(shape)):
+        source = _source(computation, instruction, index)
+        function = module.functions.get(source.frame or 0, "")
+        found.append(Collective(kind, axes, g, share * array.bytes, source.op_name, function))
+    return found
+
+
+def _source(computation: Computation, instruction: Instruction, index: int) -> Instruction:
+    """The instruction that tells where an array of a collective is from.
+
+    The compiler merges collectives; then those that take the merged result apart still say what each part was, or
+    else those that made the operands.
+    """
+    takers = [user for user in computation.users(instruction.name) if user.opcode == "get-tuple-element"]
+    part = next((user for user in takers if user.tuple_index == index and user.op_name), None)
+    if part is not None:
+        return part
+    if instruction.op_name and not takers:
+        return instruction
+    origin = computation.instructions[instruction.operands[min(index, len(instruction.operands) - 1)]]
+    while not origin.op_name and origin.operands:
+        origin = computation.instructions[origin.operands[0]]
+    return origin if origin.op_name and origin.opcode != "parameter" else instruction
 
 
 def mesh_axes(groups: list[tuple[int, ...]], mesh: Mapping[str, int]) -> list[str]:

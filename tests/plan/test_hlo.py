@@ -41,7 +41,6 @@ R = "f32[16,4]{1,0}"  # 256 bytes
         (R, "collective-permute", "source_target_pairs={{0,0},{1,1}}", [], 2, 0),
         (f"(f32[4,4]{{1,0}}, {R})", "all-gather-start", "replica_groups=[2,4]<=[8]", ["fsdp", "context"], 4, 192),
         (f"({R}, {R}, u32[])", "collective-permute-start", "source_target_pairs={{0,4},{4,0}}", ["data"], 2, 256),
-        (f"({R}, /*index=1*/bf16[16,4]{{1,0:S(1)}})", "all-reduce", "replica_groups=[4,2]<=[8]", ["context"], 2, 384),
     ],
 )  # fmt: skip
 def test_bytes_received_and_mesh_axes(shape, opcode, groups, axes, group, received):
@@ -324,3 +323,20 @@ StackFrames
     """
     ((collective, _),) = hlo_cost.program_cost(program(body, tables)).collectives.items()
     assert (collective.op_name, collective.function) == ("f/psum", "Linear.__call__")
+
+
+def test_merged_collectives_are_counted_array_by_array_where_each_is_from():
+    body = """
+        %p = f32[16,4]{1,0} parameter(0)
+        %a = f32[16,4]{1,0} negate(%p), metadata={op_name="first/dot"}
+        %b = bf16[16,4]{1,0} convert(%p), metadata={op_name="second/dot"}
+        %moved = bf16[16,4]{1,0} copy(%b)
+        %c = (f32[16,4]{1,0}, /*index=1*/bf16[16,4]{1,0:S(1)}) all-reduce(%a, %moved), replica_groups={}, to_apply=%add
+        %d = f32[16,4]{1,0} get-tuple-element(%c), index=0, metadata={op_name="first/psum"}
+        %e = bf16[16,4]{1,0} get-tuple-element(%c), index=1
+    """
+    cost = hlo_cost.program_cost(program(body))
+    found = {
+        collective.op_name: (collective.received, count) for collective, count in cost.collectives.items()
+    }
+    assert found == {"first/psum": (2 * 7 / 8 * 256, 1), "second/dot": (2 * 7 / 8 * 128, 1)}

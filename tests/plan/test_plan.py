@@ -218,6 +218,13 @@ def test_rank_puts_what_fits_first_and_the_smallest_bound_before_others():
             "Windowing.gather",
             "activations",
         ),
+        (
+            "all-reduce",
+            ("context",),
+            "transpose(jvp())/shard_map/reduce_scatter",
+            "Windowing.gather",
+            "activations",
+        ),
         ("all-reduce", ("tensor",), "transpose(jvp())/shard_map/psum", "Linear.__call__", "activations"),
         ("all-reduce", ("tensor",), "jvp()/shard_map/psum", "reduce_tensor", "activations"),
         (
