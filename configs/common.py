@@ -49,7 +49,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.injection = "cross_attention"  # "cross_attention", "interpolate", "linear" (Table 2)
     model.positions = "grid"  # "grid", or "released" (the release's scrambled rows on non-square grids)
     model.compute_dtype = "float32"  # "float32" or "bfloat16"; parameters, norms and softmax stay float32
-    model.remat = "none"  # "none", "block" (keep block inputs), "dots" (also keep matrix products)
+    # What the backward pass keeps: "none" everything; "block" the blocks' inputs; "attention" and the outputs of
+    # their attentions; "dots" and all matrix products; "offload" the inputs alone, in the host's memory.
+    model.remat = "none"
     model.unroll = 1  # blocks a scan step runs inline; 0 = all (no loop: slower to compile, faster on CPU)
 
     ratio = config.compression = ml_collections.ConfigDict()  # (p_f, p_h, p_w) in tokens, Sec. 3.2.3

@@ -2,7 +2,7 @@
 
 python -m ptdit_jax.convert from-torch WEIGHTS --config configs/t2i_xl_1024.py --out t2i_xl
 
-A conversion takes about three minutes and 10 GB of memory on two cores (docs/convert.md).
+A conversion takes about a minute and 10 GB of memory on two cores (docs/convert.md).
 """
 
 import ml_collections

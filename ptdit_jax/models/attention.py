@@ -8,9 +8,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from ptdit_jax.models.layers import Linear, xavier_uniform
 
+ATTENTION = "attention output"  # the name by which a remat policy keeps it
 MASKED = -1e30  # finite: a row whose keys are all masked gives their mean instead of NaN
 
 
@@ -31,7 +33,7 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
     if mask is not None:
         scores = jnp.where(mask, scores, MASKED)
     weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return jnp.einsum("...hqk,...khd->...qhd", weights, v)
+    return checkpoint_name(jnp.einsum("...hqk,...khd->...qhd", weights, v), ATTENTION)
 
 
 class SelfAttention(nnx.Module):

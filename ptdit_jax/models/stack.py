@@ -4,11 +4,23 @@ from collections.abc import Callable
 
 import jax
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
-# Named remat policies: which values the backward pass finds instead of computing again.
+from ptdit_jax.models.attention import ATTENTION
+
+BLOCK_INPUT = "block input"  # what the policy "offload" keeps in the host's memory
+
+# Named remat policies: which values the backward pass finds instead of computing again.  A block's input is always one.
 REMAT_POLICIES = {
     "block": jax.checkpoint_policies.nothing_saveable,
+    "attention": jax.checkpoint_policies.save_only_these_names(ATTENTION),
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[BLOCK_INPUT],
+        offload_src="device",
+        offload_dst="pinned_host",
+    ),
 }
 
 
@@ -35,7 +47,11 @@ def run_stack(group: list, z: jax.Array, call: Callable, keys: jax.Array | None,
       unroll: repeats that a scan step runs inline; 0 runs all without a loop.
     """
     if remat != "none":
-        call = jax.checkpoint(call, policy=REMAT_POLICIES[remat])
+        plain = call
+        call = jax.checkpoint(
+            lambda block, z, keys: plain(block, checkpoint_name(z, BLOCK_INPUT), keys),
+            policy=REMAT_POLICIES[remat],
+        )
 
     def repeat(z, blocks_and_keys):
         blocks, keys = blocks_and_keys

@@ -158,7 +158,7 @@ def architecture(
         linear_tokens=math.prod(window) if injection == "linear" else 0,
         positions=_choice("model.positions", model.positions, ("grid", "released")),
         compute_dtype=_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16")),
-        remat=_choice("model.remat", model.remat, ("none", "block", "dots")),
+        remat=_choice("model.remat", model.remat, ("none", "block", "attention", "dots", "offload")),
         unroll=model.unroll,
     )
 
