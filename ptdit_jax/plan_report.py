@@ -8,6 +8,7 @@ from typing import Any
 
 from ptdit_jax.chips import GIB, Chip
 from ptdit_jax.cost_report import table
+from ptdit_jax.models.attention import attention
 from ptdit_jax.parallel.axes import TENSOR, whole
 from ptdit_jax.parallel.hlo_cost import Collective, Cost
 
@@ -120,8 +121,10 @@ def purpose_of(collective: Collective) -> str:
         return "parameters" if collective.kind == "all-gather" else "gradients"
     if "shard_map" not in collective.op_name:
         return "other"
-    # The compiler may write a reduce-scatter, of the gradients of what was gathered, as an all-reduce.
+    # The compiler may write a reduce-scatter, of the gradients of gathered keys and values, as an all-reduce, and then
+    # what it works on tells: products of the attention itself, where no parameter has a part.
     is_sum = collective.kind == "all-reduce" and not collective.op_name.endswith("reduce_scatter")
+    is_sum = is_sum and collective.function != attention.__qualname__
     if is_sum and "transpose(" in collective.op_name and set(collective.axes) != {TENSOR}:
         return "gradients"
     return "activations"

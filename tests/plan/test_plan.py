@@ -11,6 +11,7 @@ import pytest
 
 from ptdit_jax import plan
 from ptdit_jax.chips import CHIPS
+from ptdit_jax.models.attention import attention
 from ptdit_jax.parallel.axes import AXES, whole
 from ptdit_jax.parallel.hlo_cost import Collective, Cost
 from ptdit_jax.plan_report import Memory, Plan, plan_report, plans_report, purpose_of
@@ -223,6 +224,13 @@ def test_rank_puts_what_fits_first_and_the_smallest_bound_before_others():
             ("context",),
             "transpose(jvp())/shard_map/reduce_scatter",
             "Windowing.gather",
+            "activations",
+        ),
+        (
+            "all-reduce",
+            ("context",),
+            "transpose(jvp())/shard_map/dot_general",
+            attention.__qualname__,
             "activations",
         ),
         ("all-reduce", ("tensor",), "transpose(jvp())/shard_map/psum", "Linear.__call__", "activations"),
