@@ -95,8 +95,8 @@ def test_a_lost_process_ends_the_other_and_restarts_give_the_losses_of_one_proce
     assert (workdir / "samples.png").exists()
 
 
-def test_sigterm_to_one_stops_both_at_one_step_and_the_loss_of_process_0_ends_the_other(
-    reference, tmp_path, tiny, start
+def test_sigterm_to_one_stops_both_the_loss_of_process_0_ends_the_other_and_one_goes_on_alone(
+    reference, tmp_path, tiny, start, environment
 ):
     workdir, arguments = tmp_path / "run", tiny(**SHORT)[1]
     process = start(workdir, arguments)
@@ -118,6 +118,11 @@ def test_sigterm_to_one_stops_both_at_one_step_and_the_loss_of_process_0_ends_th
     assert time.monotonic() - killed < 60
     assert "[p1] error: process 0 was lost (it connects the others); process 1 ends too" in lines
     assert_same_losses(workdir, reference, steps=saved + 2)
+
+    # One process goes on, with two devices that split the windows where each had all of its own samples.
+    flags = f"{environment['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    runs.run(workdir, [*arguments, "--config.mesh.context=2"], **environment | {"XLA_FLAGS": flags})
+    assert_same_losses(workdir, reference)
 
 
 def test_a_hung_step_ends_every_process_with_the_stacks_of_all(tmp_path, tiny, start):

@@ -116,7 +116,8 @@ def scanned():
 
 
 @pytest.mark.parametrize(
-    ("unroll", "remat"), [(0, "none"), (2, "none"), (1, "block"), (1, "dots"), (0, "dots"), (1, "attention"), (1, "offload")]
+    ("unroll", "remat"),
+    [(0, "none"), (2, "none"), (1, "block"), (1, "dots"), (0, "dots"), (1, "attention"), (1, "offload")],
 )
 def test_unrolled_and_remat_are_the_scan(scanned, unroll, remat):
     out, grads = stack_gradients(unroll, remat)

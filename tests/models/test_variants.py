@@ -81,7 +81,10 @@ def test_learned_variance_doubles_the_output():
         ({"injection": "add"}, "model.injection='add' is unknown; it is one of 'cross_attention'"),
         ({"positions": "rope"}, "model.positions='rope' is unknown; it is one of 'grid', 'released'"),
         ({"compute_dtype": "float16"}, "model.compute_dtype='float16' is unknown; it is one of 'float32'"),
-        ({"remat": "all"}, "model.remat='all' is unknown; it is one of 'none', 'block', 'attention', 'dots', 'offload'"),
+        (
+            {"remat": "all"},
+            "model.remat='all' is unknown; it is one of 'none', 'block', 'attention', 'dots', 'offload'",
+        ),
         ({"unroll": 3}, "model.unroll=3 must divide the 5 groups"),
         ({"unroll": -1}, "model.unroll=-1 must divide the 5 groups"),
         ({"family": "dit", "variant": "S", "condition": "none"}, "model.family='dit' .* condition='none'"),
