@@ -69,12 +69,12 @@ def build(
     trained_window, _ = rules.layout(config)
     window, _ = rules.layout(config, **size)
 
-    def create(key: jax.Array) -> nnx.Module:
+    def create(key: jax.Array) -> models.PTDiT:
         learn_variance = config.diffusion.learn_variance
         rngs = nnx.Rngs(params=key)
         return models.create(model, window=trained_window, rngs=rngs, learn_variance=learn_variance)
 
-    module = nnx.eval_shape(lambda: create(jax.random.key(0)))
+    module: models.PTDiT = nnx.eval_shape(lambda: create(jax.random.key(0)))
     graphdef, abstract = nnx.split(module, nnx.Param)
     shape = (model.channels, frames or data.frames, height or data.height, width or data.width)
     parts = 1 if mesh is None else mesh.shape.get(CONTEXT, 1)

@@ -1,7 +1,7 @@
 """The released PyTorch layout of PT-DiT weights: which of its tensors is which of our parameters.
 
-A PyTorch Linear keeps (out, in), ours (in, *out); ours fuses q, k, v (and k, v) into one kernel and stacks
-equal blocks on a leading axis.  Block i of the release is repeat i // group, block i % group of our stack.
+A PyTorch Linear keeps (out, in), ours (in, out), and ours stacks equal blocks on a leading axis.  Block i of the
+release is repeat i // group, block i % group of our stack.
 Networks the authors never released (class-conditional, ablations) follow the same naming.
 
 Arrays are numpy on the host, float32, keyed by our parameter path (`nnx.to_flat_state`) or the released name.
@@ -23,56 +23,37 @@ BUFFERS = frozenset({"pos_embed.pos_embed"})  # in the released file, but comput
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One of our parameters (one block's slice of it) and the released tensors it is made of.
+    """One of our parameters (one block's slice of it) and the released tensor that it is.
 
     Attributes:
       path: our parameter.
-      names: released tensors; several where ours fuses them.
-      kind: "as_is", "linear" (transpose), "conv" (patch convolution to Linear), "fused" or "fused_bias".
+      name: the released tensor.
+      kind: "as_is", "linear" (transpose) or "conv" (patch convolution to Linear).
       shape: of our parameter without the layer axis.
-      inputs: length of a Linear's contracted axes; 0 for what is no Linear.
       layer: index along the layer axis, or None for parameters outside the blocks.
     """
 
     path: Path
-    names: tuple[str, ...]
+    name: str
     kind: str
     shape: tuple[int, ...]
-    inputs: int = 0
     layer: int | None = None
 
     def released_shape(self, arch: Architecture) -> tuple[int, ...]:
-        """The shape that each of `names` has in the released layout."""
-        size = math.prod(self.shape)
-        if self.kind == "as_is":
-            return (size,) if self.path[-1] == "bias" else self.shape
+        """The shape of `name` in the released layout."""
         if self.kind == "conv":
-            return (size // self.inputs, arch.channels, arch.patch, arch.patch)
-        outputs = size // len(self.names) // max(self.inputs, 1)
-        return (outputs,) if self.kind == "fused_bias" else (outputs, self.inputs)
+            return (self.shape[1], arch.channels, arch.patch, arch.patch)
+        return self.shape if self.kind == "as_is" else self.shape[::-1]
 
-    def to_ours(self, tensors: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Our array of shape `shape` from the released tensors."""
-        parts = [np.asarray(tensors[name]) for name in self.names]
-        if self.kind == "as_is":
-            return parts[0].reshape(self.shape)
-        if self.kind in ("linear", "conv"):
-            return parts[0].reshape(parts[0].shape[0], -1).T.reshape(self.shape)
-        if self.kind == "fused":  # (in, parts, H, d)
-            return np.stack([p.T for p in parts], axis=1).reshape(self.shape)
-        return np.stack(parts).reshape(self.shape)
+    def to_ours(self, tensor: np.ndarray) -> np.ndarray:
+        """Our array of shape `shape` from the released tensor."""
+        return tensor if self.kind == "as_is" else tensor.reshape(tensor.shape[0], -1).T
 
-    def to_released(self, ours: np.ndarray, arch: Architecture) -> dict[str, np.ndarray]:
-        """The released tensors of one slice of our array; the inverse of `to_ours`."""
-        shape = self.released_shape(arch)
+    def to_released(self, ours: np.ndarray, arch: Architecture) -> np.ndarray:
+        """The released tensor from one slice of our array; the inverse of `to_ours`."""
         if self.kind == "as_is":
-            return {self.names[0]: ours.reshape(shape)}
-        if self.kind == "fused":
-            flat = ours.reshape(self.inputs, len(self.names), -1)
-            return {name: np.ascontiguousarray(flat[:, i].T) for i, name in enumerate(self.names)}
-        if self.kind == "fused_bias":
-            return {name: ours[i].reshape(shape) for i, name in enumerate(self.names)}
-        return {self.names[0]: np.ascontiguousarray(ours.reshape(self.inputs, -1).T).reshape(shape)}
+            return ours
+        return np.ascontiguousarray(ours.T).reshape(self.released_shape(arch))
 
 
 def entries(arch: Architecture) -> Iterator[Entry]:
@@ -86,7 +67,7 @@ def entries(arch: Architecture) -> Iterator[Entry]:
         yield from _linear(("time_embedding", ours), released, (size,), (width,))
     if arch.adaln == "single":
         yield from _linear(("shared_modulation", "linear"), "adaln_single.linear", (width,), (6, width))
-        yield Entry(("final_layer", "table"), ("scale_shift_table",), "as_is", (2, width))
+        yield Entry(("final_layer", "table"), "scale_shift_table", "as_is", (2, width))
     else:
         yield from _linear(("final_layer", "modulation"), "adaln_out.linear", (width,), (2, width))
     if arch.condition == "text":
@@ -96,14 +77,14 @@ def entries(arch: Architecture) -> Iterator[Entry]:
         yield from _linear(("text_projection", "linear_2"), "caption_projection.linear_2", (width,), (width,))
     if arch.condition == "class":
         shape = (arch.classes + 1, width)
-        yield Entry(("class_embedding", "table"), ("class_embedder.embedding_table.weight",), "as_is", shape)
+        yield Entry(("class_embedding", "table"), "class_embedder.embedding_table.weight", "as_is", shape)
     features = arch.patch**2 * arch.out_channels
     yield from _linear(("final_layer", "proj_out"), "proj_out", (width,), (features,))
     for i in range(arch.depth):
         repeat, j = divmod(i, arch.group)
         for entry in _block(arch, shifted=arch.shift_every > 0 and j == arch.group - 1):
-            names = tuple(f"transformer_blocks.{i}.{name}" for name in entry.names)
-            yield dataclasses.replace(entry, path=("blocks", j, *entry.path), names=names, layer=repeat)
+            name = f"transformer_blocks.{i}.{entry.name}"
+            yield dataclasses.replace(entry, path=("blocks", j, *entry.path), name=name, layer=repeat)
     assert width % heads == 0
 
 
@@ -114,66 +95,53 @@ def _block(arch: Architecture, *, shifted: bool) -> Iterator[Entry]:
     if arch.family == "dit":  # its one attention is named as that of windows
         has = {"window": True, "mlp": True}
     if arch.adaln == "single":
-        yield Entry(("modulation", "table"), ("scale_shift_table",), "as_is", (6, width))
+        yield Entry(("modulation", "table"), "scale_shift_table", "as_is", (6, width))
         if shifted:
-            yield Entry(("modulation", "shift_table"), ("proxy_scale_shift_table",), "as_is", (3, width))
+            yield Entry(("modulation", "shift_table"), "proxy_scale_shift_table", "as_is", (3, width))
     else:
         modulated = has if arch.family == "dit" else arch.modulated
         rows = sum(PARTS[part] for part in has if has[part] and part in modulated)
         if rows:
             yield from _linear(("modulation", "linear"), "adaln_zero.linear", (width,), (rows, width))
     if arch.giim:
-        yield from _self_attention(arch, ("giim", "self_attention"), "proxy_attn1")
+        yield from _attention(arch, ("giim", "self_attention"), "proxy_attn1")
         if arch.injection == "cross_attention":
-            yield from _cross_attention(arch, ("giim", "cross_attention"), "pvisual_attn2")
+            yield from _attention(arch, ("giim", "cross_attention"), "pvisual_attn2")
         elif arch.injection == "linear":
             yield from _linear(("giim", "expand"), "proxy_expand", (width,), (arch.linear_tokens, width))
         if arch.zero_linears:
             yield from _linear(("giim", "linear_1"), "linear_1_visual", (width,), (width,))
     if arch.family == "dit":
-        yield from _self_attention(arch, ("attention",), "attn1")
+        yield from _attention(arch, ("attention",), "attn1")
     elif arch.tcm:
-        yield from _self_attention(arch, ("window_attention", "attention"), "attn1")
+        yield from _attention(arch, ("window_attention", "attention"), "attn1")
     if shifted:
-        yield from _self_attention(arch, ("shifted_attention", "attention"), "attn3")
+        yield from _attention(arch, ("shifted_attention", "attention"), "attn3")
         if arch.zero_linears:
             yield from _linear(("linear_2",), "linear_2", (width,), (width,))
     if arch.condition == "text":
-        yield from _cross_attention(arch, ("text_attention",), "attn2")
+        yield from _attention(arch, ("text_attention",), "attn2")
     hidden = arch.mlp_ratio * width
     yield from _linear(("mlp", "up"), "ff.net.0.proj", (width,), (hidden,))
     yield from _linear(("mlp", "down"), "ff.net.2", (hidden,), (width,))
 
 
 def _linear(path: Path, name: str, ins: tuple[int, ...], outs: tuple[int, ...], kind: str = "linear"):
-    yield Entry((*path, "kernel"), (f"{name}.weight",), kind, (*ins, *outs), math.prod(ins))
-    yield Entry((*path, "bias"), (f"{name}.bias",), "as_is", outs)
+    shape = (math.prod(ins), math.prod(outs))
+    yield Entry((*path, "kernel"), f"{name}.weight", kind, shape)
+    yield Entry((*path, "bias"), f"{name}.bias", "as_is", shape[1:])
 
 
-def _fused(arch: Architecture, path: Path, name: str, letters: str):
-    shape = (len(letters), arch.heads, arch.width // arch.heads)
-    weights = tuple(f"{name}.to_{letter}.weight" for letter in letters)
-    biases = tuple(f"{name}.to_{letter}.bias" for letter in letters)
-    yield Entry((*path, "kernel"), weights, "fused", (arch.width, *shape), arch.width)
-    yield Entry((*path, "bias"), biases, "fused_bias", shape)
-
-
-def _self_attention(arch: Architecture, path: Path, name: str):
+def _attention(arch: Architecture, path: Path, name: str):
     heads = (arch.heads, arch.width // arch.heads)
-    yield from _fused(arch, (*path, "qkv"), name, "qkv")
-    yield from _linear((*path, "out"), f"{name}.to_out.0", heads, (arch.width,))
-
-
-def _cross_attention(arch: Architecture, path: Path, name: str):
-    heads = (arch.heads, arch.width // arch.heads)
-    yield from _linear((*path, "q"), f"{name}.to_q", (arch.width,), heads)
-    yield from _fused(arch, (*path, "kv"), name, "kv")
+    for letter in "qkv":
+        yield from _linear((*path, letter), f"{name}.to_{letter}", (arch.width,), heads)
     yield from _linear((*path, "out"), f"{name}.to_out.0", heads, (arch.width,))
 
 
 def released_shapes(arch: Architecture) -> dict[str, tuple[int, ...]]:
     """Every trained tensor of the released layout with its shape, in the order of the blocks; no buffers."""
-    return {name: entry.released_shape(arch) for entry in entries(arch) for name in entry.names}
+    return {entry.name: entry.released_shape(arch) for entry in entries(arch)}
 
 
 def check_names(shapes: Mapping[str, tuple[int, ...]], arch: Architecture) -> None:
@@ -225,16 +193,17 @@ def assemble(read: Callable[[str], np.ndarray], arch: Architecture) -> dict[Path
     """
     ours: dict[Path, np.ndarray] = {}
     for entry in entries(arch):
-        parts = {name: read(name) for name in entry.names}
-        for name, part in parts.items():
-            if not (finite := np.isfinite(part)).all():
-                raise ValueError(f"{name}: {part.size - finite.sum()} of {part.size} values are not finite")
+        tensor = np.asarray(read(entry.name))
+        if not (finite := np.isfinite(tensor)).all():
+            raise ValueError(
+                f"{entry.name}: {tensor.size - finite.sum()} of {tensor.size} values are not finite"
+            )
         if entry.layer is None:
-            ours[entry.path] = np.array(entry.to_ours(parts), np.float32)
+            ours[entry.path] = np.array(entry.to_ours(tensor), np.float32, order="C")
         else:
             if entry.path not in ours:
                 ours[entry.path] = np.empty((arch.groups, *entry.shape), np.float32)
-            ours[entry.path][entry.layer] = entry.to_ours(parts)
+            ours[entry.path][entry.layer] = entry.to_ours(tensor)
     return ours
 
 
@@ -247,7 +216,7 @@ def disassemble(ours: Mapping[Path, np.ndarray], arch: Architecture) -> Iterator
     """The released tensors (name, array), made one after the other in the order of `released_shapes`."""
     for entry in entries(arch):
         array = np.asarray(ours[entry.path])
-        yield from entry.to_released(array if entry.layer is None else array[entry.layer], arch).items()
+        yield entry.name, entry.to_released(array if entry.layer is None else array[entry.layer], arch)
 
 
 def declared_positions(arch: Architecture, frames: int) -> np.ndarray:

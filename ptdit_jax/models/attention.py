@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from ptdit_jax.models.layers import Linear, xavier_uniform
+from ptdit_jax.models.layers import Linear
 
 ATTENTION = "attention output"  # the name by which a remat policy keeps it
 MASKED = -1e30  # finite: a row whose keys are all masked gives their mean instead of NaN
@@ -36,57 +36,50 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
     return checkpoint_name(jnp.einsum("...hqk,...khd->...qhd", weights, v), ATTENTION)
 
 
-class SelfAttention(nnx.Module):
-    """Multi-head self-attention within the token axis: (..., Q, D) -> (..., Q, D)."""
+Gather = Callable[[jax.Array], jax.Array]
+"""Collects the keys or values of other devices: (..., K', H, d) -> (..., K, H, d)."""
+
+
+class Attention(nnx.Module):
+    """The projections of multi-head attention, D -> D each."""
 
     def __init__(self, width: int, heads: int, *, dtype, rngs: nnx.Rngs):
-        head_width = width // heads
-        self.qkv = Linear(
-            width,
-            (3, heads, head_width),
-            ("embed", None, "heads", None),
-            dtype=dtype,
-            rngs=rngs,
-            init=xavier_uniform(width, width),
-        )
-        self.out = Linear((heads, head_width), width, ("heads", None, "embed"), dtype=dtype, rngs=rngs)
+        # Separate projections: one fused product would have an axis of three, which a TPU pads to sixteen.
+        shape, axes = (heads, width // heads), ("embed", "heads")
+        self.q = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
+        self.k = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
+        self.v = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
+        self.out = Linear(shape, width, axes[::-1], dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self,
-        x: jax.Array,
-        mask: jax.Array | None = None,
-        gather: Callable[[jax.Array], jax.Array] | None = None,
+    def attend(
+        self, x: jax.Array, context: jax.Array, mask: jax.Array | None, gather: Gather | None
     ) -> jax.Array:
-        """x (..., Q, D); mask boolean, broadcastable to (..., H, Q, K); K = Q, or what `gather` makes of Q.
-
-        `gather` collects keys or values (..., Q, H, d) of other devices: (..., K, H, d).
-        """
-        q, k, v = jnp.unstack(self.qkv(x), axis=-3)  # (..., Q, H, d) each
+        """x (..., Q, D), context (..., K', D); mask boolean, broadcastable to (..., H, Q, K) -> (..., Q, D)."""
+        q, k, v = self.q(x), self.k(context), self.v(context)  # (..., Q or K', H, d)
         if gather is not None:
             k, v = gather(k), gather(v)
         return self.out(attention(q, k, v, mask))
 
 
-class CrossAttention(nnx.Module):
-    """Multi-head cross-attention: queries (..., Q, D), keys and values from (..., K, D)."""
+class SelfAttention(Attention):
+    """Multi-head self-attention within the token axis: (..., Q, D) -> (..., Q, D)."""
 
-    def __init__(self, width: int, heads: int, *, dtype, rngs: nnx.Rngs):
-        head_width = width // heads
-        init = xavier_uniform(width, width)
-        axes = ("embed", None, "heads", None)
-        self.q = Linear(width, (heads, head_width), ("embed", "heads", None), dtype=dtype, rngs=rngs)
-        self.kv = Linear(width, (2, heads, head_width), axes, dtype=dtype, rngs=rngs, init=init)
-        self.out = Linear((heads, head_width), width, ("heads", None, "embed"), dtype=dtype, rngs=rngs)
+    def __call__(
+        self, x: jax.Array, mask: jax.Array | None = None, gather: Gather | None = None
+    ) -> jax.Array:
+        """x (..., Q, D); mask boolean, broadcastable to (..., H, Q, K)."""
+        return self.attend(x, x, mask, gather)
+
+
+class CrossAttention(Attention):
+    """Multi-head cross-attention: queries (..., Q, D), keys and values from (..., K, D)."""
 
     def __call__(
         self,
         x: jax.Array,
         context: jax.Array,
         mask: jax.Array | None = None,
-        gather: Callable[[jax.Array], jax.Array] | None = None,
+        gather: Gather | None = None,
     ) -> jax.Array:
-        """x (..., Q, D), context (..., K, D); mask boolean, broadcastable to (..., H, Q, K); `gather` as above."""
-        k, v = jnp.unstack(self.kv(context), axis=-3)  # (..., K, H, d) each
-        if gather is not None:
-            k, v = gather(k), gather(v)
-        return self.out(attention(self.q(x), k, v, mask))
+        """x (..., Q, D), context (..., K', D); mask boolean, broadcastable to (..., H, Q, K)."""
+        return self.attend(x, context, mask, gather)

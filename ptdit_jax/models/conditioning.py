@@ -68,9 +68,7 @@ class SharedModulation(nnx.Module):
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         init = nnx.initializers.normal(0.02)
-        self.linear = Linear(
-            width, (6, width), ("embed", None, None), dtype=jnp.float32, rngs=rngs, init=init
-        )
+        self.linear = Linear(width, (6, width), ("embed", None), dtype=jnp.float32, rngs=rngs, init=init)
 
     def __call__(self, emb: jax.Array) -> jax.Array:
         """emb (B, D) -> t6 (B, 6, D), float32."""
@@ -103,7 +101,7 @@ class AdaLNZero(nnx.Module):
     def __init__(self, width: int, parts: tuple[str, ...], *, rngs: nnx.Rngs):
         self.parts = parts
         rows = sum(PARTS[part] for part in parts)
-        axes = ("embed", None, None)
+        axes = ("embed", None)
         self.linear = (
             Linear(width, (rows, width), axes, dtype=jnp.float32, rngs=rngs, init=zeros) if rows else None
         )

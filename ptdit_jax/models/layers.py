@@ -43,10 +43,13 @@ zeros = nnx.initializers.zeros_init()
 class Linear(nnx.Module):
     """x·W+b over trailing axes: (..., *in_shape) -> (..., *out_shape), one matrix product.
 
+    The kernel is one matrix (in, out), whatever the axes: on a TPU, axes as short as three or a head width would be
+    padded, and products with one would not be plain matrix products.
+
     Args:
       in_shape: trailing input axes that are contracted.
       out_shape: trailing output axes.
-      axes: logical name of every axis of the kernel (*in_shape, *out_shape).
+      axes: logical names of the kernel's two axes; where a mesh splits one, it splits the first of its own axes.
       dtype: compute dtype; the parameters are float32.
       rngs: source of the initial values.
       init: kernel initialiser; default Xavier-uniform over the flattened shapes.  The bias starts at zero.
@@ -62,24 +65,21 @@ class Linear(nnx.Module):
         rngs: nnx.Rngs,
         init: Callable | None = None,
     ):
-        ins = (in_shape,) if isinstance(in_shape, int) else tuple(in_shape)
-        outs = (out_shape,) if isinstance(out_shape, int) else tuple(out_shape)
-        init = init or xavier_uniform(math.prod(ins), math.prod(outs))
-        self.inputs = len(ins)
+        self.in_shape = (in_shape,) if isinstance(in_shape, int) else tuple(in_shape)
+        self.out_shape = (out_shape,) if isinstance(out_shape, int) else tuple(out_shape)
+        shape = (math.prod(self.in_shape), math.prod(self.out_shape))
         self.dtype = dtype
-        self.kernel = parameter(init, rngs, (*ins, *outs), axes)
-        self.bias = parameter(zeros, rngs, outs, axes[len(ins) :])
+        self.kernel = parameter(init or xavier_uniform(*shape), rngs, shape, axes)
+        self.bias = parameter(zeros, rngs, shape[1:], axes[1:])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """x (..., *in_shape) -> (..., *out_shape) in the compute dtype."""
         kernel, bias = whole(self.kernel, self.dtype), whole(self.bias, self.dtype)
-        # One flat product: contracting several leading axes for the kernel's gradient would make XLA copy the
-        # activations transposed (measured on CPU: a quarter of a training step).
-        leading = x.shape[: x.ndim - self.inputs]
-        flat_kernel = kernel.reshape(math.prod(kernel.shape[: self.inputs]), -1)  # (in, out)
-        y = x.astype(self.dtype).reshape(-1, flat_kernel.shape[0]) @ flat_kernel
-        y = reduce_tensor(y, self.kernel, self.inputs) + bias.reshape(-1)
-        return y.reshape(*leading, *kernel.shape[self.inputs :])
+        # The tokens as one axis: contracting several for the kernel's gradient would make XLA copy the activations
+        # transposed (measured on CPU: a quarter of a training step).
+        leading = x.shape[: x.ndim - len(self.in_shape)]
+        y = reduce_tensor(x.astype(self.dtype).reshape(-1, kernel.shape[0]) @ kernel, self.kernel) + bias
+        return y.reshape(*leading, -1, *self.out_shape[1:])
 
 
 def layer_norm(x: jax.Array) -> jax.Array:

@@ -153,7 +153,7 @@ class GIIM(nnx.Module):
             self.cross_attention = CrossAttention(width, heads, dtype=dtype, rngs=rngs)
         elif arch.injection == "linear":
             shape = (arch.linear_tokens, width)
-            self.expand = Linear(width, shape, ("embed", None, None), dtype=dtype, rngs=rngs)
+            self.expand = Linear(width, shape, ("embed", None), dtype=dtype, rngs=rngs)
         self.linear_1 = (
             Linear(width, width, ("embed", None), dtype=dtype, rngs=rngs, init=zeros)
             if arch.zero_linears

@@ -52,7 +52,7 @@ class FinalLayer(nnx.Module):
     def __init__(self, arch: Architecture, *, rngs: nnx.Rngs):
         width = arch.width
         init = nnx.initializers.normal(width**-0.5)
-        axes = ("embed", None, None)
+        axes = ("embed", None)
         single = arch.adaln == "single"
         self.table = parameter(init, rngs, (2, width), (None, "embed")) if single else None
         self.modulation = (

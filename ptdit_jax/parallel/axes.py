@@ -46,10 +46,10 @@ def whole(param: nnx.Param, dtype=None) -> jax.Array:
     return value
 
 
-def reduce_tensor(y: jax.Array, kernel: nnx.Param, inputs: int) -> jax.Array:
-    """y, a product that contracted the first `inputs` axes of `kernel`, summed over `tensor` where that split them."""
+def reduce_tensor(y: jax.Array, kernel: nnx.Param) -> jax.Array:
+    """y, a product that contracted the first axis of `kernel`, summed over `tensor` where that splits it."""
     shape, axes = declared(kernel)
-    split = any(kernel.shape[i] != shape[i] and TENSOR in RULES[axis] for i, axis in enumerate(axes[:inputs]))
+    split = kernel.shape[0] != shape[0] and TENSOR in RULES[axes[0]]
     return jax.lax.psum(y, TENSOR) if split else y
 
 

@@ -166,14 +166,12 @@ def attend(q, k, v, bias=0.0):
 
 def self_attention(p, x):
     """(T, D) -> (T, D)."""
-    q, k, v = np.moveaxis(linear(p["qkv"], x), 1, 0)  # (T, H, d) each
-    return _project(p["out"], q, k, v)
+    return cross_attention(p, x, x)
 
 
 def cross_attention(p, x, context, bias=0.0):
     """x (T, D), context (K, D) -> (T, D)."""
-    k, v = np.moveaxis(linear(p["kv"], context), 1, 0)  # (K, H, d) each
-    return _project(p["out"], linear(p["q"], x), k, v, bias)
+    return _project(p["out"], linear(p["q"], x), linear(p["k"], context), linear(p["v"], context), bias)
 
 
 def _project(p, q, k, v, bias=0.0):

@@ -63,8 +63,10 @@ def test_gradient_is_the_finite_difference_in_float64(kind, depth, size, window)
         leaf[...] = value - step * direction
         below = loss()
         leaf[...] = value
-        numeric, analytic = (above - below) / (2 * step), np.sum(grad * direction)
-        assert abs(numeric - analytic) < 2e-4 * np.linalg.norm(grad), path
+        numeric, analytic = (above - below) / (2 * step), np.sum(grad.reshape(leaf.shape) * direction)
+        # Biases of keys do nothing (softmax): rounding alone makes their gradients.
+        scale = np.linalg.norm(grads[(*path[:-2], "v", "bias")] if path[-2:] == ("k", "bias") else grad)
+        assert abs(numeric - analytic) < 2e-4 * scale, path
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
@@ -87,14 +89,11 @@ def test_no_parameter_of_any_variant_is_dead(name):
             continue
         layers = grad if path[0] == "blocks" else grad[None]
         for layer in layers:
-            assert np.linalg.norm(layer) > 1e-4, path
-        if path[-2:] == ("qkv", "bias"):
-            for q, k, v in grad:
-                assert np.abs(k).max() < 1e-3 * np.abs(v).max()
-                assert np.abs(q).max() > 1e-6
-        if path[-2:] == ("kv", "bias"):
-            for k, v in grad:
-                assert np.abs(k).max() < 1e-3 * np.abs(v).max()
+            assert np.linalg.norm(layer) > 1e-4 or path[-2:] == ("k", "bias"), path
+        if path[-2:] == ("k", "bias"):
+            assert np.abs(grad).max() < 1e-3 * np.abs(grads[(*path[:-2], "v", "bias")]).max()
+        if path[-2:] == ("q", "bias"):
+            assert np.abs(grad).max() > 1e-6
 
 
 # With random proxies, so that keys travel through the scan too.
@@ -125,7 +124,11 @@ def test_unrolled_and_remat_are_the_scan(scanned, unroll, remat):
     assert set(grads) == set(scanned[1])
     for path, grad in grads.items():
         expected = scanned[1][path]
-        np.testing.assert_allclose(grad, expected, atol=2e-5 * np.abs(expected).max(), rtol=0, err_msg=path)
+        # Biases of keys do nothing (softmax): rounding alone makes their gradients.
+        scale = np.abs(
+            scanned[1][(*path[:-2], "q", "bias")] if path[-2:] == ("k", "bias") else expected
+        ).max()
+        np.testing.assert_allclose(grad, expected, atol=2e-5 * scale, rtol=0, err_msg=path)
 
 
 def test_remat_computes_again_what_it_does_not_keep():

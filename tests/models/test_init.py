@@ -45,13 +45,13 @@ def test_the_first_output_is_zero(start):
 
 
 def test_matrices_are_xavier_uniform_each_for_itself(start):
-    """Fused q, k, v start as three (D, D) matrices do: limit √(6 / (fan in + fan out)) of one of them."""
+    """Limit √(6 / (fan in + fan out)) of each."""
     arch, _, flat = start
     width, hidden = arch.width, arch.mlp_ratio * arch.width
     limits = {
-        ("qkv", "kernel"): width + width,
-        ("kv", "kernel"): width + width,
         ("q", "kernel"): width + width,
+        ("k", "kernel"): width + width,
+        ("v", "kernel"): width + width,
         ("out", "kernel"): width + width,
         ("up", "kernel"): width + hidden,
         ("down", "kernel"): hidden + width,
@@ -67,11 +67,10 @@ def test_matrices_are_xavier_uniform_each_for_itself(start):
         assert 0.98 * limit < np.abs(array).max() <= limit, path
         assert abs(array.std() / (limit / 3**0.5) - 1) < 0.06, path
         assert abs(array.mean()) < 0.05 * limit, path
-    expected = {("qkv", "kernel"), ("out", "kernel"), ("up", "kernel"), ("down", "kernel")}
+    expected = {(name, "kernel") for name in ("q", "k", "v", "out", "up", "down")}
     expected |= {("patch_embedding", "kernel")}
     if arch.family == "ptdit":
-        text = arch.condition == "text"
-        expected |= {("q", "kernel"), ("kv", "kernel")} if text else {("expand", "kernel")}
+        expected |= set() if arch.condition == "text" else {("expand", "kernel")}
     assert found == expected
 
 
@@ -107,7 +106,7 @@ def test_every_axis_of_every_parameter_has_a_name(kind):
     arch = KINDS[kind]
     names = {
         "embed": arch.width,
-        "heads": arch.heads,
+        "heads": arch.width,
         "mlp": arch.mlp_ratio * arch.width,
         "layers": arch.groups,
     }
@@ -133,5 +132,5 @@ def test_names_survive_initialisation(start):
     names = {path: leaf.get_metadata("out_sharding") for path, leaf in nnx.to_flat_state(nnx.state(model))}
     abstract = nnx.to_flat_state(nnx.state(tiny.abstract(arch)))
     assert names == {path: leaf.get_metadata("out_sharding") for path, leaf in abstract}
-    qkv = [axes for path, axes in names.items() if path[-2:] == ("qkv", "kernel")]
-    assert set(qkv) == {("layers", "embed", None, "heads", None)}
+    values = [axes for path, axes in names.items() if path[-2:] == ("v", "kernel")]
+    assert set(values) == {("layers", "embed", "heads")}

@@ -55,22 +55,21 @@ def test_the_number_of_parameters_is_the_released_models(arch, spec):
 def test_every_released_tensor_has_its_entry_and_shape(arch, spec):
     """One block is converted for real (its arrays are views of one zero); the others have its entries."""
     _, keys = spec
-    names = collections.Counter(name for entry in released.entries(arch) for name in entry.names)
+    names = collections.Counter(entry.name for entry in released.entries(arch))
     assert set(names.values()) == {1}
     assert set(names) | released.BUFFERS == set(keys)
     shapes = {}
     for entry in released.entries(arch):
         if entry.layer in (None, 0):
             zero = np.broadcast_to(np.zeros((), np.float32), entry.shape)
-            tensors = entry.to_released(zero, arch)
-            assert tuple(tensors) == entry.names
-            shapes |= {name: tensor.shape for name, tensor in tensors.items()}
-            assert entry.to_ours(tensors).shape == entry.shape
+            tensor = entry.to_released(zero, arch)
+            shapes[entry.name] = tensor.shape
+            assert entry.to_ours(tensor).shape == entry.shape
     assert shapes == {name: keys[name] for name in shapes}
     blocks = collections.defaultdict(list)
     for entry in released.entries(arch):
         if entry.layer is not None:
-            names = [name.split(".", 2)[2] for name in entry.names]
-            blocks[entry.layer].append((entry.path, names, entry.kind, entry.shape))
+            name = entry.name.split(".", 2)[2]
+            blocks[entry.layer].append((entry.path, name, entry.kind, entry.shape))
     assert all(block == blocks[0] for block in blocks.values())
     assert len(blocks) == 28

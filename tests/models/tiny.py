@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from ptdit_jax import models
+from ptdit_jax.models.layers import Linear
 
 PARTS = ("proxy", "injection", "injection_kv", "window", "shift", "mlp")
 
@@ -98,8 +99,15 @@ def initialised(arch: models.Architecture, seed: int = 0) -> models.PTDiT:
 
 
 def numbers(module: nnx.Module) -> dict:
-    """The parameters as nested dicts of float64 arrays, for `reference`."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), nnx.to_pure_dict(nnx.state(module)))
+    """The parameters as nested dicts of float64 arrays, for `reference`; Linears with all their axes."""
+    tree = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), nnx.to_pure_dict(nnx.state(module)))
+    for path, layer in nnx.iter_modules(module):
+        if isinstance(layer, Linear):
+            p = functools.reduce(lambda node, name: node[name], path, tree)
+            stack = p["bias"].shape[:-1]
+            p["kernel"] = p["kernel"].reshape(*stack, *layer.in_shape, *layer.out_shape)
+            p["bias"] = p["bias"].reshape(*stack, *layer.out_shape)
+    return tree
 
 
 def inputs(arch: models.Architecture, size, batch: int = 2, seed: int = 0):

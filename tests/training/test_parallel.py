@@ -57,8 +57,8 @@ def test_specs_of_some_parameters_on_four_axes():
     assert block["mlp"]["up"]["bias"].spec == PartitionSpec(None, "tensor")
     assert block["mlp"]["down"]["kernel"].spec == PartitionSpec(None, "tensor", both)
     attention = block["window_attention"]["attention"]
-    assert attention["qkv"]["kernel"].spec == PartitionSpec(None, both, None, "tensor", None)
-    assert attention["out"]["kernel"].spec == PartitionSpec(None, "tensor", None, both)
+    assert attention["q"]["kernel"].spec == PartitionSpec(None, both, "tensor")
+    assert attention["out"]["kernel"].spec == PartitionSpec(None, "tensor", both)
     assert attention["out"]["bias"].spec == PartitionSpec(None, both)
 
 
