@@ -37,7 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 100
-    config.train.steps = 3600
+    config.train.steps = 3000
     config.train.ema_decays = (0.999,)
     config.checkpoint.every = 500
 
