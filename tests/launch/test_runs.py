@@ -82,7 +82,8 @@ def test_a_lost_process_ends_the_other_and_restarts_give_the_losses_of_one_proce
 ):
     workdir = tmp_path / "run"
     process = start(workdir, tiny(**SHORT)[1], "--max-restarts=1")
-    runs.wait_until(process, lambda: runs.rows(workdir) >= 7)
+    saved = lambda: any(name.isdigit() for name in runs.checkpoints(workdir))  # noqa: E731
+    runs.wait_until(process, lambda: runs.rows(workdir) >= 7 and saved())
     os.kill(member(process, 1), signal.SIGKILL)
     lines = finish(process, 0)
     assert "[p0] error: process 1 was lost; process 0 ends too" in lines

@@ -130,7 +130,7 @@ def losses() -> dict:
     changes |= {
         "data.batch": 16,
         "optimizer.warmup_steps": 2,
-        "optimizer.learning_rate": 1e-3,
+        "optimizer.learning_rate": 1e-2,
         "train.steps": 20,
     }
     config.update_from_flattened_dict(changes)
