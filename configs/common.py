@@ -52,6 +52,7 @@ def get_config() -> ml_collections.ConfigDict:
     # What the backward pass keeps: "none" everything; "block" the blocks' inputs; "attention" and the outputs of
     # their attentions; "dots" and all matrix products; "offload" the inputs alone, in the host's memory.
     model.remat = "none"
+    model.attention_chunk = 0  # queries whose attention weights exist at once (arXiv 2112.05682); 0 = all
     model.unroll = 1  # blocks a scan step runs inline; 0 = all (no loop: slower to compile, faster on CPU)
 
     ratio = config.compression = ml_collections.ConfigDict()  # (p_f, p_h, p_w) in tokens, Sec. 3.2.3

@@ -22,6 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.out_channels = 8  # the release has 4 more, which neither its loss nor its sampler reads
     model.compute_dtype = "bfloat16"
     model.remat = "block"
+    model.attention_chunk = 2048
 
     data = config.data
     data.name = "arrays"

@@ -39,6 +39,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "model.classes": ("at least 1", lambda v: v >= 1),
     "model.text_dim": ("at least 1", lambda v: v >= 1),
     "model.text_length": ("at least 1", lambda v: v >= 1),
+    "model.attention_chunk": ("at least 0 (0 for all queries at once)", lambda v: v >= 0),
     "data.height": ("at least 1", lambda v: v >= 1),
     "data.width": ("at least 1", lambda v: v >= 1),
     "data.frames": ("at least 1", lambda v: v >= 1),
@@ -81,6 +82,7 @@ HARMLESS = (
     "profile.",
     "mesh.",  # the same function; sums over devices may round differently
     "model.remat",
+    "model.attention_chunk",
     "model.unroll",
 )
 """Fields, and sections ending with a dot, that a resumed run may change: parameters keep their meaning."""

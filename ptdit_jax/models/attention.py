@@ -3,6 +3,7 @@
 Shapes: `...` leading axes (batch, windows), Q query tokens, K key tokens, H heads, d head width, D = H·d.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -36,16 +37,57 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
     return checkpoint_name(jnp.einsum("...hqk,...khd->...qhd", weights, v), ATTENTION)
 
 
+def chunked_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None, *, chunk: int
+) -> jax.Array:
+    """`attention` of about `chunk` queries at a time (arXiv 2112.05682).
+
+    Weights of other queries do not exist at the same time, and the backward pass computes them again: memory grows
+    with chunk · K instead of Q · K.
+
+    Args:
+      q: (B, Q, H, d), cut along Q, or (B, m, n, H, d), cut along its windows m (at least one at a time).
+      k: (B, K, H, d), or (B, m, n, H, d) where q has windows.
+      v: as k.
+      mask: as in `attention`; the same for all queries where q has no windows.
+      chunk: queries.
+
+    Returns:
+      As q, in v's dtype.
+    """
+    if q.ndim == 5:  # windows: each has its own keys and values
+        if mask is not None:
+            mask = jnp.broadcast_to(mask, (*q.shape[:2], *mask.shape[-3:]))
+        arrays, axis, size = (q, k, v, mask), 1, max(chunk // q.shape[2], 1)
+        one = jax.checkpoint(lambda window: attention(*window))
+    else:
+        assert mask is None or mask.ndim < 2 or mask.shape[-2] == 1, mask.shape
+        arrays, axis, size = q[:, :, None], 1, chunk
+        one = jax.checkpoint(lambda query: attention(query, k, v, mask))
+    arrays = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), arrays)
+    out = jnp.moveaxis(jax.lax.map(one, arrays, batch_size=size), 0, axis)
+    return checkpoint_name(out.reshape(q.shape), ATTENTION)
+
+
 Gather = Callable[[jax.Array], jax.Array]
 """Collects the keys or values of other devices: (..., K', H, d) -> (..., K, H, d)."""
 
 
 class Attention(nnx.Module):
-    """The projections of multi-head attention, D -> D each."""
+    """The projections of multi-head attention, D -> D each.
 
-    def __init__(self, width: int, heads: int, *, dtype, rngs: nnx.Rngs):
+    Args:
+      width: D.
+      heads: H.
+      dtype: compute dtype.
+      rngs: source of the initial values.
+      chunk: queries at a time, see `chunked_attention`; 0 = all.
+    """
+
+    def __init__(self, width: int, heads: int, *, dtype, rngs: nnx.Rngs, chunk: int = 0):
         # Separate projections: one fused product would have an axis of three, which a TPU pads to sixteen.
         shape, axes = (heads, width // heads), ("embed", "heads")
+        self.attention = functools.partial(chunked_attention, chunk=chunk) if chunk else attention
         self.q = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
         self.k = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
         self.v = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
@@ -58,7 +100,7 @@ class Attention(nnx.Module):
         q, k, v = self.q(x), self.k(context), self.v(context)  # (..., Q or K', H, d)
         if gather is not None:
             k, v = gather(k), gather(v)
-        return self.out(attention(q, k, v, mask))
+        return self.out(self.attention(q, k, v, mask))
 
 
 class SelfAttention(Attention):

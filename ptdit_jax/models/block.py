@@ -36,15 +36,16 @@ class PTBlock(nnx.Module):
                 width, tuple(p for p in has if has[p] and p in arch.modulated), rngs=rngs
             )
         options = {"dtype": dtype, "rngs": rngs}
+        attend = options | {"chunk": arch.attention_chunk}
         self.giim = GIIM(arch, **options) if arch.giim else None
-        self.window_attention = WindowAttention(width, heads, shifted=False, **options) if arch.tcm else None
-        self.shifted_attention = WindowAttention(width, heads, shifted=True, **options) if shifted else None
+        self.window_attention = WindowAttention(width, heads, shifted=False, **attend) if arch.tcm else None
+        self.shifted_attention = WindowAttention(width, heads, shifted=True, **attend) if shifted else None
         self.linear_2 = (
             Linear(width, width, ("embed", None), init=zeros, **options)
             if shifted and arch.zero_linears
             else None
         )
-        self.text_attention = CrossAttention(width, heads, **options) if arch.condition == "text" else None
+        self.text_attention = CrossAttention(width, heads, **attend) if arch.condition == "text" else None
         self.mlp = MLP(width, arch.mlp_ratio * width, dtype=dtype, rngs=rngs)
 
     def __call__(

@@ -148,9 +148,10 @@ class GIIM(nnx.Module):
         self.injection = arch.injection
         self.linear_tokens = arch.linear_tokens
         self.dtype = dtype
-        self.self_attention = SelfAttention(width, heads, dtype=dtype, rngs=rngs)
+        options = {"dtype": dtype, "rngs": rngs, "chunk": arch.attention_chunk}
+        self.self_attention = SelfAttention(width, heads, **options)
         if arch.injection == "cross_attention":
-            self.cross_attention = CrossAttention(width, heads, dtype=dtype, rngs=rngs)
+            self.cross_attention = CrossAttention(width, heads, **options)
         elif arch.injection == "linear":
             shape = (arch.linear_tokens, width)
             self.expand = Linear(width, shape, ("embed", None), dtype=dtype, rngs=rngs)

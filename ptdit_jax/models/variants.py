@@ -68,6 +68,7 @@ class Architecture:
     positions: str
     compute_dtype: str
     remat: str
+    attention_chunk: int
     unroll: int
 
     @property
@@ -159,6 +160,7 @@ def architecture(
         positions=_choice("model.positions", model.positions, ("grid", "released")),
         compute_dtype=_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16")),
         remat=_choice("model.remat", model.remat, ("none", "block", "attention", "dots", "offload")),
+        attention_chunk=model.attention_chunk,
         unroll=model.unroll,
     )
 

@@ -277,8 +277,8 @@ def shifted_window_mask(layout: Windowing) -> jax.Array | None:
 class WindowAttention(nnx.Module):
     """Self-attention inside each window, plain (WSA) or shifted by half a window (SWSA): the two terms of Eq. 2."""
 
-    def __init__(self, width: int, heads: int, *, shifted: bool, dtype, rngs: nnx.Rngs):
-        self.attention = SelfAttention(width, heads, dtype=dtype, rngs=rngs)
+    def __init__(self, width: int, heads: int, *, shifted: bool, dtype, rngs: nnx.Rngs, chunk: int = 0):
+        self.attention = SelfAttention(width, heads, dtype=dtype, rngs=rngs, chunk=chunk)
         self.shifted = shifted
 
     def __call__(self, x: jax.Array, layout: Windowing) -> jax.Array:

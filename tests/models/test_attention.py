@@ -1,6 +1,8 @@
 """Attention against float64 loops over heads and queries."""
 
 import functools
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from ptdit_jax.models.attention import CrossAttention, SelfAttention, attention
+from ptdit_jax.models.attention import CrossAttention, SelfAttention, attention, chunked_attention
 from tests.models import reference, tiny
 
 RNG = np.random.default_rng(0)
@@ -97,3 +99,36 @@ def test_modules_match_the_reference(context):
     for index in np.ndindex(2, 3):
         expected = function(p, *(a[index].astype(np.float64) for a in (x, *others)))
         np.testing.assert_allclose(out[index], expected, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 5, 100])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("windows", [(), (3,)])
+def test_chunks_of_queries_change_neither_outputs_nor_gradients(chunk, masked, windows):
+    q, k, v = (normal(2, *windows, 5, 2, 6) for _ in range(3))
+    mask = RNG.random((3, 1, 5, 5) if windows else (2, 1, 1, 5)) < 0.6
+    mask[..., 0] = True
+    mask = mask if masked else None
+
+    def total(attend, q, k, v):
+        out = attend(q, k, v, mask)
+        return jnp.sum(jnp.sin(3 * out)), out
+
+    results = [
+        jit(jax.grad(functools.partial(total, attend), argnums=(0, 1, 2), has_aux=True))(q, k, v)
+        for attend in (attention, functools.partial(chunked_attention, chunk=chunk))
+    ]
+    jax.tree.map(lambda ours, plain: np.testing.assert_allclose(ours, plain, atol=2e-6), *results[::-1])
+
+
+def test_chunked_attention_keeps_no_weights_of_all_queries():
+    shape = jax.ShapeDtypeStruct((1, 64, 2, 6), jnp.float32)
+
+    def largest(attend):
+        grad = jax.grad(lambda q, k, v: attend(q, k, v).sum(), argnums=(0, 1, 2))
+        text = jax.jit(grad).lower(shape, shape, shape).as_text()
+        sizes = re.findall(r"tensor<([\dx]+)xf32>", text)
+        return max(math.prod(map(int, size.split("x"))) for size in sizes)
+
+    assert largest(attention) == 2 * 64 * 64
+    assert largest(functools.partial(chunked_attention, chunk=16)) == 2 * 16 * 64

@@ -26,7 +26,9 @@ class DiTBlock(nnx.Module):
     def __init__(self, arch: Architecture, *, rngs: nnx.Rngs):
         self.dtype = jnp.dtype(arch.compute_dtype)
         self.modulation = AdaLNZero(arch.width, ("window", "mlp"), rngs=rngs)
-        self.attention = SelfAttention(arch.width, arch.heads, dtype=self.dtype, rngs=rngs)
+        self.attention = SelfAttention(
+            arch.width, arch.heads, dtype=self.dtype, rngs=rngs, chunk=arch.attention_chunk
+        )
         self.mlp = MLP(arch.width, arch.mlp_ratio * arch.width, dtype=self.dtype, rngs=rngs)
 
     def __call__(self, z: jax.Array, emb: jax.Array, text, text_mask, layout: Windowing, keys) -> jax.Array:
