@@ -1,4 +1,4 @@
-"""Runs of two real processes: the same numbers as one, whatever happens to one of them."""
+"""Runs of two and four real processes: the same numbers as one, whatever happens to one of them."""
 
 import csv
 import os
@@ -96,9 +96,7 @@ def test_a_lost_process_ends_the_other_and_restarts_give_the_losses_of_one_proce
     assert (workdir / "samples.png").exists()
 
 
-def test_sigterm_to_one_stops_both_the_loss_of_process_0_ends_the_other_and_one_goes_on_alone(
-    reference, tmp_path, tiny, start, environment
-):
+def test_sigterm_to_one_stops_both_and_the_loss_of_process_0_ends_the_other(reference, tmp_path, tiny, start):
     workdir, arguments = tmp_path / "run", tiny(**SHORT)[1]
     process = start(workdir, arguments)
     runs.wait_until(process, lambda: runs.rows(workdir) >= 6)
@@ -120,7 +118,17 @@ def test_sigterm_to_one_stops_both_the_loss_of_process_0_ends_the_other_and_one_
     assert "[p1] error: process 0 was lost (it connects the others); process 1 ends too" in lines
     assert_same_losses(workdir, reference, steps=saved + 2)
 
-    # One process goes on, with two devices that split the windows where each had all of its own samples.
+
+def test_a_checkpoint_of_four_processes_goes_on_with_two_and_with_one(
+    reference, tmp_path, tiny, start, environment
+):
+    """Each on another mesh; the last has two devices."""
+    workdir, arguments = tmp_path / "run", tiny(**SHORT)[1]
+    four = ["--config.train.steps=6", "--config.mesh.fsdp=2", "--config.mesh.context=2"]
+    finish(start(workdir, [*arguments, *four], "--processes=4"), 0)
+    assert runs.rows(workdir) == 6
+    finish(start(workdir, [*arguments, "--config.train.steps=11", "--config.mesh.tensor=2"]), 0)
+    assert runs.rows(workdir) == 11
     flags = f"{environment['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
     runs.run(workdir, [*arguments, "--config.mesh.context=2"], **environment | {"XLA_FLAGS": flags})
     assert_same_losses(workdir, reference)
