@@ -28,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from ptdit_jax import chips, cli, models
 from ptdit_jax import config as rules
@@ -44,14 +45,14 @@ def main(argv: Sequence[str]) -> int:
     options, rest = parse(argv)
     config, folder, _ = cli.parse([argv[0], *rest], __doc__ or "")
     machines = [topology.parse(name) for name in options.topology]
-    meshes = options.mesh or [{}]
-    if len(meshes) not in (1, len(machines)):
+    sizes = options.mesh or [{}]
+    if len(sizes) not in (1, len(machines)):
         raise ValueError(
-            f"--mesh is given {len(meshes)} times; once, or for each of {len(machines)} topologies"
+            f"--mesh is given {len(sizes)} times; once, or for each of {len(machines)} topologies"
         )
     cases = [
         (machine, case)
-        for machine, mesh in zip(machines, itertools.cycle(meshes), strict=False)
+        for machine, mesh in zip(machines, itertools.cycle(sizes), strict=False)
         for case in configs(config, machine, mesh, options)
     ]
     if options.compare:
@@ -62,10 +63,14 @@ def main(argv: Sequence[str]) -> int:
         rules.validate(full, devices=machine.chips, check_data=False)
         cases.append((machine, full))
 
+    # All devices and meshes first: what is wrong with one shows before anything is compiled.
+    devices = {m.name: topology.devices(m) for m in sorted(machines, key=lambda m: m.chips, reverse=True)}
+    meshes = [make_mesh(case.mesh, devices[machine.name]) for machine, case in cases]
+
     plans = []
     began = time.perf_counter()
-    for number, (machine, case) in enumerate(cases, 1):
-        plan = measure(folder.name, case, machine)
+    for number, ((machine, case), mesh) in enumerate(zip(cases, meshes, strict=True), 1):
+        plan = measure(folder.name, case, machine, mesh)
         plans.append(plan)
         if len(cases) > 1:
             left = (time.perf_counter() - began) / number * (len(cases) - number)
@@ -174,10 +179,8 @@ def full_attention(config: Any) -> Any:
     return full
 
 
-def measure(name: str, config: Any, machine: topology.Topology) -> Plan:
-    """Compile the step of a valid config for a machine and read the program."""
-    devices = topology.devices(machine)
-    mesh = make_mesh(config.mesh, devices)
+def measure(name: str, config: Any, machine: topology.Topology, mesh: Mesh) -> Plan:
+    """Compile the step of a valid config for a mesh of a machine's devices and read the program."""
     experiment = build(config, mesh=mesh)
     program = make_program(config, experiment, mesh)
     window, _ = rules.layout(config)
@@ -187,7 +190,7 @@ def measure(name: str, config: Any, machine: topology.Topology) -> Plan:
         family=config.model.family,
         topology=machine.name,
         chips=machine.chips,
-        chip=chips.lookup(devices[0].device_kind),
+        chip=chips.lookup(mesh.devices.flat[0].device_kind),
         mesh=dict(mesh.shape),
         batch=config.data.batch,
         depth=arch.depth,

@@ -7,6 +7,7 @@ N = M·n tokens, D width.  m, p: windows and proxies of one device, all of them 
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -148,7 +149,7 @@ class GIIM(nnx.Module):
         self.injection = arch.injection
         self.linear_tokens = arch.linear_tokens
         self.dtype = dtype
-        options = {"dtype": dtype, "rngs": rngs, "chunk": arch.attention_chunk}
+        options: dict[str, Any] = {"dtype": dtype, "rngs": rngs, "chunk": arch.attention_chunk}
         self.self_attention = SelfAttention(width, heads, **options)
         if arch.injection == "cross_attention":
             self.cross_attention = CrossAttention(width, heads, **options)

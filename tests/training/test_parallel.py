@@ -1,6 +1,9 @@
 """Where arrays lie: the specs of the real parameters, and of all that follows them."""
 
+from types import SimpleNamespace
+
 import jax
+import numpy as np
 import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, PartitionSpec
@@ -91,3 +94,31 @@ def test_the_open_axis_takes_the_devices_that_are_left():
     mesh = meshes.make_mesh(common.get_config().mesh)
     assert dict(mesh.shape) == {"data": jax.device_count(), "fsdp": 1, "tensor": 1, "context": 1}
     assert set(mesh.axis_types) == {AxisType.Auto}
+
+
+def test_slices_are_replicas_and_everything_else_stays_inside_one():
+    devices = [
+        SimpleNamespace(id=i, platform="cpu", device_kind="cpu", process_index=i, slice_index=i % 2)
+        for i in range(16)
+    ]
+    placed = meshes.arrange((4, 2, 1, 2), devices)
+    assert placed.shape == (4, 2, 1, 2)
+    assert sorted(device.id for device in placed.flat) == list(range(16))
+    for number, replica in enumerate(placed):
+        assert {device.slice_index for device in replica.flat} == {number // 2}
+    with pytest.raises(ValueError, match=r"mesh\.data=1 must be a multiple of the 2 slices"):
+        meshes.arrange((1, 4, 1, 4), devices)
+
+
+def test_an_axis_can_be_part_of_a_side_of_a_pod_and_context_neighbours_are_neighbours():
+    devices = [
+        SimpleNamespace(
+            id=i, platform="tpu", device_kind="TPU v5", process_index=i // 4, coords=coords, core_on_chip=0
+        )
+        for i, coords in enumerate(np.ndindex(8, 8, 8))
+    ]
+    placed = meshes.arrange((32, 4, 1, 4), devices)
+    assert len({device.id for device in placed.flat}) == 512
+    for ring in placed.reshape(-1, 4):
+        steps = np.abs(np.diff([device.coords for device in ring], axis=0))
+        assert (steps.sum(1) == 1).all()
