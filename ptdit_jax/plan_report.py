@@ -9,10 +9,11 @@ from typing import Any
 from ptdit_jax.chips import GIB, Chip
 from ptdit_jax.cost_report import table
 from ptdit_jax.models.attention import attention
-from ptdit_jax.parallel.axes import TENSOR, whole
+from ptdit_jax.parallel.axes import RULES, TENSOR, whole
 from ptdit_jax.parallel.hlo_cost import Collective, Cost
 
 MIB = 2**20
+SCALAR = 16  # bytes; an all-reduce of one number brings a device at most half of it
 PURPOSES = ("activations", "parameters", "gradients", "other")
 
 
@@ -115,12 +116,18 @@ def purpose_of(collective: Collective) -> str:
     """What a collective carries.
 
     "parameters" are gathered for use, "gradients" of parameters, and of what all devices share, are added up, and
-    "other" is outside the network: the loss, norms.  All the rest are "activations", with the gradients of these.
+    "other" is outside the network: the loss and norms, single numbers, and moves of a batch.  All the rest are
+    "activations", with the gradients of these.
     """
+    is_sum = collective.kind in ("all-reduce", "reduce-scatter")
     if collective.function == whole.__qualname__:
-        return "parameters" if collective.kind == "all-gather" else "gradients"
-    if "shard_map" not in collective.op_name:
-        return "other"
+        return "gradients" if is_sum else "parameters"
+    inside = "shard_map" in collective.op_name
+    # Replicas have different samples, and share nothing of these.
+    if set(collective.axes) & set(RULES["batch"]) and inside:
+        return "gradients" if is_sum else "parameters"
+    if not inside:
+        return "gradients" if is_sum and collective.received > SCALAR else "other"
     # The compiler may write a reduce-scatter, of the gradients of gathered keys and values, as an all-reduce, and then
     # what it works on tells: products of the attention itself, where no parameter has a part.
     is_sum = collective.kind == "all-reduce" and not collective.op_name.endswith("reduce_scatter")

@@ -201,22 +201,24 @@ def test_rank_puts_what_fits_first_and_the_smallest_bound_before_others():
 
 
 @pytest.mark.parametrize(
-    ("kind", "axes", "op_name", "function", "purpose"),
+    ("kind", "axes", "op_name", "function", "received", "purpose"),
     [
-        ("all-gather", ("fsdp",), "jvp()/shard_map/all_gather", whole.__qualname__, "parameters"),
+        ("all-gather", ("fsdp",), "jvp()/shard_map/all_gather", whole.__qualname__, 1e6, "parameters"),
         (
             "reduce-scatter",
             ("fsdp",),
             "transpose(jvp())/shard_map/reduce_scatter",
             whole.__qualname__,
+            1e6,
             "gradients",
         ),
-        ("all-gather", ("context",), "jvp()/shard_map/all_gather", "Windowing.gather", "activations"),
+        ("all-gather", ("context",), "jvp()/shard_map/all_gather", "Windowing.gather", 1e6, "activations"),
         (
             "reduce-scatter",
             ("context",),
             "transpose(jvp())/shard_map/reduce_scatter",
             "Windowing.gather",
+            1e6,
             "activations",
         ),
         (
@@ -224,6 +226,7 @@ def test_rank_puts_what_fits_first_and_the_smallest_bound_before_others():
             ("context",),
             "transpose(jvp())/shard_map/reduce_scatter",
             "Windowing.gather",
+            1e6,
             "activations",
         ),
         (
@@ -231,20 +234,25 @@ def test_rank_puts_what_fits_first_and_the_smallest_bound_before_others():
             ("context",),
             "transpose(jvp())/shard_map/dot_general",
             attention.__qualname__,
+            1e6,
             "activations",
         ),
-        ("all-reduce", ("tensor",), "transpose(jvp())/shard_map/psum", "Linear.__call__", "activations"),
-        ("all-reduce", ("tensor",), "jvp()/shard_map/psum", "reduce_tensor", "activations"),
+        ("all-reduce", ("tensor",), "transpose(jvp())/shard_map/psum", "Linear.__call__", 1e6, "activations"),
+        ("all-reduce", ("tensor",), "jvp()/shard_map/psum", "reduce_tensor", 1e6, "activations"),
         (
             "all-reduce",
             ("data", "context"),
             "transpose(jvp())/shard_map/psum",
             "Linear.__call__",
+            1e6,
             "gradients",
         ),
-        ("all-reduce", ("data",), "reduce_sum", "tree_sum", "other"),
-        ("all-reduce", ("data",), "", "", "other"),
+        ("all-reduce", ("data",), "reduce_sum", "tree_sum", 7.5, "other"),
+        ("all-reduce", ("data",), "", "", 1e6, "gradients"),
+        ("all-reduce", ("data",), "", "", 8.0, "other"),
+        ("collective-permute", ("context",), "", "", 1e6, "other"),
+        ("all-reduce", ("data",), "jvp()/shard_map/reduce_scatter", "Windowing.gather", 1e6, "gradients"),
     ],
 )
-def test_purpose(kind, axes, op_name, function, purpose):
-    assert purpose_of(Collective(kind, axes, 2, 1.0, op_name, function)) == purpose
+def test_purpose(kind, axes, op_name, function, received, purpose):
+    assert purpose_of(Collective(kind, axes, 2, received, op_name, function)) == purpose
