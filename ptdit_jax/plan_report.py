@@ -120,12 +120,12 @@ def purpose_of(collective: Collective) -> str:
     "activations", with the gradients of these.
     """
     is_sum = collective.kind in ("all-reduce", "reduce-scatter")
-    if collective.function == whole.__qualname__:
-        return "gradients" if is_sum else "parameters"
     inside = "shard_map" in collective.op_name
-    # Replicas have different samples, and share nothing of these.
-    if set(collective.axes) & set(RULES["batch"]) and inside:
-        return "gradients" if is_sum else "parameters"
+    backward = "transpose(" in collective.op_name and "rematted_computation" not in collective.op_name
+    # Replicas have different samples and share nothing of these.  A TPU takes a sum apart, into parts of the product
+    # before it that go round, or into a sum of shares and a gather.
+    if collective.function == whole.__qualname__ or (inside and set(collective.axes) & set(RULES["batch"])):
+        return "gradients" if is_sum or backward else "parameters"
     if not inside:
         return "gradients" if is_sum and collective.received > SCALAR else "other"
     # The compiler may write a reduce-scatter, of the gradients of gathered keys and values, as an all-reduce, and then

@@ -251,7 +251,22 @@ def test_rank_puts_what_fits_first_and_the_smallest_bound_before_others():
         ("all-reduce", ("data",), "", "", 1e6, "gradients"),
         ("all-reduce", ("data",), "", "", 8.0, "other"),
         ("collective-permute", ("context",), "", "", 1e6, "other"),
-        ("all-reduce", ("data",), "jvp()/shard_map/reduce_scatter", "Windowing.gather", 1e6, "gradients"),
+        (
+            "collective-permute",
+            ("fsdp", "context"),
+            "transpose(jvp())/shard_map/checkpoint/dot_general",
+            "Linear.__call__",
+            1e6,
+            "gradients",
+        ),
+        (
+            "collective-permute",
+            ("fsdp",),
+            "transpose(jvp())/shard_map/checkpoint/rematted_computation/dot_general",
+            "Linear.__call__",
+            1e6,
+            "parameters",
+        ),
     ],
 )
 def test_purpose(kind, axes, op_name, function, received, purpose):
