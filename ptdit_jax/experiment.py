@@ -68,8 +68,8 @@ def build(
       frames: latent frames of a sample; 0 = those of `config.data`, here and below.
       height: latent rows.
       width: latent columns.
-      null_text: states (L, E) and mask (L,) of the empty caption, for a text-conditional network.  Without them zeros
-        have their place, which is for what trains no null condition and guides by none.
+      null_text: states (L, E) and mask (L,) of the empty caption, for a text-conditional network.  Without them NaN has
+        their place, for what neither trains a null condition nor guides by one.
 
     Raises:
       ValueError: the network cannot have this size.
@@ -100,7 +100,7 @@ def build(
         null, batch["label"] = np.int32(model.classes), ((), jnp.int32)
     elif model.condition == "text":
         text = (model.text_length, model.text_dim)
-        null = null_text or (np.zeros(text, np.float32), np.arange(model.text_length) < 1)
+        null = null_text or (np.full(text, np.nan, np.float32), np.arange(model.text_length) < 1)
         batch |= {"text": (text, jnp.float32), "text_mask": (text[:1], jnp.bool_)}
     return Experiment(
         shape=shape,
