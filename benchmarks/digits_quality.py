@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ptdit_jax import cli, sampling
+from ptdit_jax import cli, null_text, results, sampling
 from ptdit_jax import config as rules
 from ptdit_jax.evaluation import EVALUATIONS
 from ptdit_jax.experiment import build
@@ -41,12 +41,14 @@ def main(argv: list[str]) -> int:
 
     step = checkpoint.find(args.checkpoint)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
-    experiment, mesh = build(config), make_mesh({"data": -1, "fsdp": 1})
+    experiment = build(config, null_text=null_text.of_run(config, step.parent.parent))
+    mesh = make_mesh({"data": -1, "fsdp": 1})
     params = load_params(step, ema_name(config.sampling.ema), experiment, mesh)
     cli.enable_compilation_cache()
-    labels = sampling.labels_in_turn(args.count, experiment.classes or 1)
+    asked = results.ask(config, experiment, args.count)
     judge = EVALUATIONS["digits"]
     assert judge is not None
+    assert asked.labels is not None, "a run on digits that are asked for"
 
     guidances = floats(args.guidance) if args.guidance else [config.sampling.guidance]
     steps = [int(s) for s in floats(args.steps)] if args.steps else [config.sampling.steps]
@@ -67,13 +69,14 @@ def main(argv: list[str]) -> int:
             images = sampling.generate(
                 experiment,
                 params,
-                labels,
+                asked.numbers,
+                text=asked.text,
                 sampling=config.sampling,
                 seed=seed,
                 mesh=mesh,
                 description=f"seed {seed}",
             )
-            reports.append(judge(images, labels))
+            reports.append(judge(images, asked.labels))
         recognised, variety, nearest = (
             spread([getattr(report, name) for report in reports], form)
             for name, form in (("recognition", ".1%"), ("variety", ".2f"), ("nearest_generated", ".2f"))

@@ -74,6 +74,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.pixels_per_latent = 8  # pixel side over latent side, to look a resolution up in `compression`
     data.batch = 256  # samples a step over all processes
     data.flip = False  # random horizontal flips
+    data.truncate_text = False  # text longer than model.text_length is cut (True) or an error (False)
     data.read_threads = 1  # grain threads that read and decode
     data.prefetch = 4  # batches prepared ahead
 

@@ -1,6 +1,6 @@
 """The endless, deterministic stream of batches a run trains on.
 
-What batch number k holds is a pure function of `(source, seed, data.batch, data.flip)`:
+What batch number k holds is a pure function of `(source, seed, data.batch, data.flip, text)`:
 
 - Every epoch is a new permutation of all N records, drawn from the seed. The epochs are laid end to end and
   global batches are cut from that endless concatenation, so an epoch loses and doubles no record; a batch
@@ -8,6 +8,7 @@ What batch number k holds is a pure function of `(source, seed, data.batch, data
 - A global batch of B samples is cut into `process_count` consecutive parts of B / process_count, one a
   process. Joined in the order of the processes they are the same batch whatever the number of processes.
 - A random transformation is seeded by (seed, record, epoch).
+- The text states of a caption are padded to the length of the model.
 
 Hence all that an iterator has to remember is the number of batches it has handed out, `{"next_index": k}`:
 what its threads have read ahead is not part of the state, and a checkpoint can be resumed with other numbers
@@ -20,11 +21,18 @@ import grain
 import numpy as np
 
 from data_pipelines.sources import Source, open_source
+from data_pipelines.text import pad
 from data_pipelines.transforms import RandomFlip
 
 
 def make_loader(
-    data: Any, *, seed: int, process_index: int = 0, process_count: int = 1, classes: int | None = None
+    data: Any,
+    *,
+    seed: int,
+    process_index: int = 0,
+    process_count: int = 1,
+    classes: int | None = None,
+    text: tuple[int, int] | None = None,
 ) -> grain.DatasetIterator:
     """Opens the source `data.name` and returns its endless iterator of this process's part of every batch.
 
@@ -34,11 +42,14 @@ def make_loader(
         process_index: which part of each global batch this process reads.
         process_count: number of processes; must divide `data.batch`.
         classes: number of classes of the model, checked against the source's labels; None = labels unused.
+        text: (L, E) of a model with text, checked against the source's; None = text unused, and not read.
 
     Returns:
         A `grain.DatasetIterator` with `get_state() -> dict` (JSON-serialisable) and `set_state(dict)`. It
-        yields `x` (B, C, F, H, W) float32, `index` (B,) int64 (record numbers in the source) and, when the
-        source has labels, `label` (B,) int32, with B = `data.batch / process_count`.
+        yields `x` (B, C, F, H, W) float32, `index` (B,) int64 (record numbers in the source), when the source has
+        labels `label` (B,) int32, and with `text` the arrays `text` (B, L, E) float32 and `text_mask` (B, L) bool,
+        with B = `data.batch / process_count`. A record whose text is not finite, or longer than a source could
+        tell beforehand, raises a ValueError that names it.
 
     Raises:
         ValueError: a field of `data` is wrong, or the source does not have what the fields say.
@@ -54,11 +65,19 @@ def make_loader(
     source = open_source(data)
     if classes is not None:
         _check_labels(data.name, source, classes)
+    if text is not None:
+        check_text(data, source, *text)
     local_batch = data.batch // process_count
     order_seed, flip_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
 
     def read(record: int) -> dict[str, np.ndarray]:
-        return dict(source[record]) | {"index": np.asarray(record, np.int64)}
+        sample = dict(source[record]) | {"index": np.asarray(record, np.int64)}
+        if text is None:
+            sample.pop("text", None)
+            return sample
+        name = f"data.name = {data.name!r}: record {record}"
+        padded, mask = pad(sample["text"], text[0], truncate=data.truncate_text, name=name)
+        return sample | {"text": padded, "text_mask": mask}
 
     samples = grain.MapDataset.range(len(source)).map(read)
     if data.flip:  # before the shuffle, so that its random stream belongs to the record and not to its place
@@ -78,4 +97,22 @@ def _check_labels(name: str, source: Source, classes: int) -> None:
         raise ValueError(
             f"model.classes = {classes}: the labels of data.name = {name!r} go up to {source.classes - 1}, "
             f"so at least {source.classes} classes are needed"
+        )
+
+
+def check_text(data: Any, source: Source, length: int, dim: int) -> None:
+    """Raises when the text of the source does not go into a model that takes `length` states of `dim` features."""
+    if source.text is None:
+        raise ValueError(
+            f"model.condition='text' needs text states; the records of data.name={data.name!r} have none"
+        )
+    if source.text.dim != dim:
+        raise ValueError(
+            f"model.text_dim={dim} must be {source.text.dim}, the features of the text states of "
+            f"data.name={data.name!r}"
+        )
+    if source.text.longest is not None and source.text.longest > length and not data.truncate_text:
+        raise ValueError(
+            f"model.text_length={length} must be at least {source.text.longest}, the text states of the longest "
+            f"caption of data.name={data.name!r}, or data.truncate_text True"
         )

@@ -1,22 +1,26 @@
 """Datasets prepared by TensorFlow Datasets, read at random from ArrayRecord files and without TensorFlow.
 
-Shapes: N records, C channels, F frames, H rows, W columns.
+Shapes: N records, C channels, F frames, H rows, W columns, l text states of a record, E features of a state.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from data_pipelines.text import TextInfo, check_states, read_null
 
 KEYS = ("x", "image", "video")
 
 
 class PreparedDataset:
-    """The `train` split of a prepared dataset: latents `x` or pixels `image` or `video`, perhaps a `label`.
+    """The `train` split of a prepared dataset: latents `x` or pixels `image` or `video`, perhaps `label`, `text`.
 
     `x` is a float tensor (C, F, H, W) or (C, H, W), taken as it is; `image` (H, W, C) and `video`
-    (F, H, W, C) are uint8, mapped from 0..255 to [-1, 1]. `label` is a `ClassLabel`. All sizes must be fixed
-    by the dataset's features, and the files must be ArrayRecord
-    (`builder.download_and_prepare(file_format="array_record")`).
+    (F, H, W, C) are uint8, mapped from 0..255 to [-1, 1]. `label` is a `ClassLabel`. `text` is a tensor
+    (None, E) of a caption's states, as many as each has; dtypes and the file of the empty caption are those of
+    `data_pipelines.text`. All other sizes must be fixed by the dataset's features, and the files must be
+    ArrayRecord (`builder.download_and_prepare(file_format="array_record")`).
     """
 
     def __init__(self, path: str) -> None:
@@ -50,6 +54,9 @@ class PreparedDataset:
                 f"data.path = {path!r}: feature 'label' must be a ClassLabel, is {features['label']}"
             )
         self.classes = features["label"].num_classes if self._labelled else None
+        self.text = None
+        if "text" in features:
+            self.text = _text_info(path, features["text"])
         try:
             self._records = builder.as_data_source(split="train")
         except (NotImplementedError, ValueError) as error:
@@ -66,10 +73,25 @@ class PreparedDataset:
         """Reads record number `record`."""
         features = self._records[record]
         sample = {"x": self._decode(np.asarray(features[self._key]))}
-        return sample | {"label": np.asarray(features["label"], np.int32)} if self._labelled else sample
+        if self._labelled:
+            sample["label"] = np.asarray(features["label"], np.int32)
+        if self.text is not None:
+            sample["text"] = np.asarray(features["text"])
+        return sample
 
     def _decode(self, x: np.ndarray) -> np.ndarray:
         """Returns one feature as x (C, F, H, W) float32."""
         if self._key != "x":
             x = np.moveaxis(x, -1, 0).astype(np.float32) / 127.5 - 1
         return (x[:, None] if x.ndim == 3 else x).astype(np.float32)
+
+
+def _text_info(path: str, feature: Any) -> TextInfo:
+    """Returns what the feature `text` of a dataset holds, or raises."""
+    try:
+        if len(feature.shape or ()) != 2 or feature.shape[1] is None:
+            raise ValueError("must be a Tensor of shape (None, E)")
+        dim = check_states(np.empty((0, feature.shape[1]), feature.np_dtype)).shape[1]
+    except ValueError as error:
+        raise ValueError(f"data.path = {path!r}: feature 'text' is {feature}: {error}") from error
+    return TextInfo(dim, feature.shape[0], read_null(Path(path).expanduser(), dim))

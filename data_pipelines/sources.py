@@ -3,7 +3,8 @@
 Shapes: N records, C channels, F frames, H rows, W columns.
 
 `source[i]` is record i, the same bytes on every call and from any thread: a dict of `x` (C, F, H, W) float32
-and, when there are labels, `label` () int32. Order, epochs, batches and augmentation are the loader's.
+and, when there are labels, `label` () int32, and with text the stored states `text` (l, E) of its caption (see
+`data_pipelines.text`). Order, epochs, batches, padding and augmentation are the loader's.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from sklearn.datasets import load_digits
 
+from data_pipelines import captions
 from data_pipelines.folders import ArrayFolder
 from data_pipelines.prepared import PreparedDataset
+from data_pipelines.text import TextInfo
 
 DIGIT_SIDE = 8  # rows and columns of a scan
 DIGIT_CLASSES = 10
@@ -30,6 +33,11 @@ class Source(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, F, H, W) of every record."""
+        ...
+
+    @property
+    def text(self) -> TextInfo | None:
+        """What is known of the text states, or None without text."""
         ...
 
     def __len__(self) -> int:
@@ -80,6 +88,7 @@ class Digits:
 
     classes = DIGIT_CLASSES
     shape = (1, 1, DIGIT_SIDE, DIGIT_SIDE)
+    text: TextInfo | None = None
 
     def __init__(self) -> None:
         """Loads the scans, 0.5 MB."""
@@ -94,6 +103,26 @@ class Digits:
         return {"x": self._scans[record][None, None], "label": self._labels[record]}
 
 
+class CaptionedDigits(Digits):
+    """The scans of `Digits`, each in one record with every phrasing of its caption.
+
+    Record i shows scan i mod 1797; neighbours have different phrasings.
+    """
+
+    text = TextInfo(captions.DIM, captions.PLACES, captions.encode(""))
+
+    def __len__(self) -> int:
+        """Returns 1797 times the number of phrasings."""
+        return len(captions.PHRASES) * super().__len__()
+
+    def __getitem__(self, record: int) -> dict[str, np.ndarray]:
+        """Returns record number `record`."""
+        turn, scan = divmod(record, super().__len__())
+        sample = super().__getitem__(scan)
+        caption = captions.digit_caption(int(sample["label"]), (scan + turn) % len(captions.PHRASES))
+        return sample | {"text": captions.encode(caption)}
+
+
 class MovingDigits:
     """Videos (1, F, H, W) of one scan that moves with constant velocity and bounces off the borders.
 
@@ -105,6 +134,7 @@ class MovingDigits:
     SPEEDS = (0.5, 1.5)  # pixels a frame, along the direction of motion
 
     classes = DIGIT_CLASSES
+    text = None
 
     def __init__(self, frames: int, height: int, width: int) -> None:
         """Takes the number of frames and the size of the canvas in pixels, at least that of a scan."""
@@ -144,6 +174,7 @@ class MovingDigits:
 
 SOURCES: dict[str, Callable[[Any], Source]] = {
     "digits": lambda data: Digits(),
+    "captioned_digits": lambda data: CaptionedDigits(),
     "moving_digits": lambda data: MovingDigits(data.frames, data.height, data.width),
     "arrays": lambda data: ArrayFolder(data.path),
     "tfds": lambda data: PreparedDataset(data.path),

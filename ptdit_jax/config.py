@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from configs import common
-from data_pipelines import open_source
+from data_pipelines import check_text, open_source
+from data_pipelines.sources import DIGIT_CLASSES
+from data_pipelines.text import NULL_FILE
 from ptdit_jax import diffusion
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.evaluation import EVALUATIONS
@@ -317,14 +319,16 @@ def _sampling(config: Config) -> Iterable[str]:
 def _evaluation(config: Config) -> Iterable[str]:
     if config.evaluation.name == "none":
         return
-    data, model = config.data, config.model
-    if data.name != config.evaluation.name or model.condition != "class":
+    name, count, model = config.evaluation.name, config.evaluation.count, config.model
+    judged = {(name, "class"), (f"captioned_{name}", "text")}
+    if (config.data.name, model.condition) not in judged:
         yield (
-            f"evaluation.name={config.evaluation.name!r} judges data.name={config.evaluation.name!r} with "
-            f"model.condition='class', not data.name={data.name!r} with model.condition={model.condition!r}"
+            f"evaluation.name={name!r} judges data.name={name!r} with model.condition='class', or "
+            f"'captioned_{name}' with 'text', not {config.data.name!r} with {model.condition!r}"
         )
-    elif config.evaluation.count < 2 * model.classes:
-        yield f"evaluation.count={config.evaluation.count} must be at least {2 * model.classes}, two a class"
+    least = 2 * (model.classes if model.condition == "class" else DIGIT_CLASSES)
+    if count < least:
+        yield f"evaluation.count={count} must be at least {least}, two a class"
 
 
 def _profile(config: Config) -> Iterable[str]:
@@ -371,4 +375,9 @@ def _data(config: Config) -> Iterable[str]:
             f"data.name={data.name!r}"
         )
     elif model.condition == "text":
-        yield f"model.condition='text' needs text states; the records of data.name={data.name!r} have none"
+        yield from _attempt(lambda: check_text(data, source, model.text_length, model.text_dim))
+        if source.text is not None and source.text.null is None and config.train.condition_dropout:
+            yield (
+                f"train.condition_dropout={config.train.condition_dropout} needs the text encoder's states of the "
+                f"empty caption, {NULL_FILE} in data.path={data.path!r} (docs/data.md); or set it to 0"
+            )

@@ -1,6 +1,6 @@
 """What a config describes, built: the objective, the network as a function, and its parameters to be.
 
-Shapes: B samples, C channels, F frames, H height, W width.
+Shapes: B samples, C channels, F frames, H height, W width, L text tokens, E text features.
 """
 
 import dataclasses
@@ -29,6 +29,7 @@ class Experiment:
     Attributes:
       shape: (C, F, H, W) of a sample.
       classes: number of classes, or None for a network without.
+      text: (L, E) of a text-conditional network, or None.
       null: the null condition of one sample, see `denoising.make_draw`.
       batch: (shape, dtype) of one sample of each array of a batch.
       layout: how the tokens of a sample are cut into windows.
@@ -40,6 +41,7 @@ class Experiment:
 
     shape: tuple[int, int, int, int]
     classes: int | None
+    text: tuple[int, int] | None
     null: Any
     batch: dict[str, tuple[tuple[int, ...], Any]]
     layout: Windowing
@@ -50,7 +52,13 @@ class Experiment:
 
 
 def build(
-    config: Any, *, mesh: Mesh | None = None, frames: int = 0, height: int = 0, width: int = 0
+    config: Any,
+    *,
+    mesh: Mesh | None = None,
+    frames: int = 0,
+    height: int = 0,
+    width: int = 0,
+    null_text: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Experiment:
     """Build what a valid config describes.
 
@@ -60,6 +68,8 @@ def build(
       frames: latent frames of a sample; 0 = those of `config.data`, here and below.
       height: latent rows.
       width: latent columns.
+      null_text: states (L, E) and mask (L,) of the empty caption, for a text-conditional network.  Without them NaN has
+        their place, for what neither trains a null condition nor guides by one.
 
     Raises:
       ValueError: the network cannot have this size.
@@ -85,16 +95,17 @@ def build(
     else:
         network = make_sharded_network(graphdef, abstract, mesh, layout=layout, patch=model.patch, **options)
     batch: dict[str, tuple[tuple[int, ...], Any]] = {"x": (shape, jnp.float32)}
-    null = None
+    null, text = None, None
     if model.condition == "class":
         null, batch["label"] = np.int32(model.classes), ((), jnp.int32)
     elif model.condition == "text":
         text = (model.text_length, model.text_dim)
-        null = (np.zeros(text, np.float32), np.arange(model.text_length) < 1)
+        null = null_text or (np.full(text, np.nan, np.float32), np.arange(model.text_length) < 1)
         batch |= {"text": (text, jnp.float32), "text_mask": (text[:1], jnp.bool_)}
     return Experiment(
         shape=shape,
         classes=model.classes if model.condition == "class" else None,
+        text=text,
         null=null,
         batch=batch,
         layout=layout,

@@ -1,5 +1,6 @@
 """What a run ends with: the loss as a picture, samples, and their judgement.  What is there already stays."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from data_pipelines import open_source
+from data_pipelines.text import pad_all
 from ptdit_jax import plots, sampling
 from ptdit_jax.evaluation import EVALUATIONS
 from ptdit_jax.experiment import Experiment
@@ -58,15 +61,21 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     if judge is not None and not verdict.exists():
         wanted = max(wanted, config.evaluation.count)
     if wanted:
-        labels = sampling.labels_in_turn(wanted, experiment.classes or 1)
+        asked = ask(config, experiment, wanted)
         images = sampling.generate(
-            experiment, params, labels, sampling=config.sampling, seed=config.seed, mesh=mesh
+            experiment,
+            params,
+            asked.numbers,
+            text=asked.text,
+            sampling=config.sampling,
+            seed=config.seed,
+            mesh=mesh,
         )
         if is_host and not samples.exists():
-            count = config.sampling.count
-            _draw(samples, images[:count], None if experiment.classes is None else labels[:count])
+            _draw(samples, images[: config.sampling.count], asked)
         if is_host and judge is not None and not verdict.exists():
-            report = judge(images[: config.evaluation.count], labels[: config.evaluation.count])
+            assert asked.labels is not None  # a rule of the config
+            report = judge(images[: config.evaluation.count], asked.labels[: config.evaluation.count])
             text = json.dumps(report.metrics() | {"text": str(report)}, indent=2) + "\n"
             write(verdict, lambda draft: draft.write_text(text))
     if is_host:
@@ -75,11 +84,52 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
         print("see " + ", ".join(str(workdir / n) for n in (*NAMES, "metrics.csv") if (workdir / n).exists()))
 
 
-def _draw(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What the samples of a run are of.
+
+    Attributes:
+      numbers: (N,) int32, see `sampling.generate`.
+      text: see there.
+      labels: (N,) int32, the class of each, or None where the data have none.
+    """
+
+    numbers: np.ndarray
+    text: tuple[np.ndarray, np.ndarray] | None
+    labels: np.ndarray | None
+
+
+def ask(config: Any, experiment: Experiment, count: int) -> Asked:
+    """All classes in turn, or the texts of the first records.
+
+    Raises:
+      ValueError: the text of one of those records is none, see `data_pipelines.text.pad`.
+    """
+    if experiment.text is None:
+        labels = sampling.labels_in_turn(count, experiment.classes or 1)
+        return Asked(labels, None, None if experiment.classes is None else labels)
+    source = open_source(config.data)
+    records = [source[record] for record in range(min(count, len(source)))]
+    length, _ = experiment.text
+    name = f"data.name={config.data.name!r}: record"
+    states = [record["text"] for record in records]
+    text = pad_all(states, length, truncate=config.data.truncate_text, name=name)
+    numbers = sampling.labels_in_turn(count, len(records))
+    labels = None if source.classes is None else np.stack([record["label"] for record in records])[numbers]
+    return Asked(numbers, text, labels)
+
+
+def _draw(path: Path, images: np.ndarray, asked: Asked) -> None:
+    names = asked.numbers if asked.labels is None and asked.text is not None else asked.labels
+    names = None if names is None else names[: len(images)]
     if path.suffix == ".npz":
-        arrays: dict[str, Any] = {"x": images} if labels is None else {"x": images, "label": labels}
+        arrays: dict[str, Any] = {"x": images}
+        if asked.labels is not None:
+            arrays["label"] = asked.labels[: len(images)]
+        if asked.text is not None:
+            arrays["record"] = asked.numbers[: len(images)]
         write(path, lambda draft: np.savez(draft, **arrays))
         return
     if images.shape[2] > 1:
-        write(path.with_suffix(".gif"), lambda draft: plots.animation(images, labels, draft))
-    write(path, lambda draft: plots.sample_grid(images, labels, draft))
+        write(path.with_suffix(".gif"), lambda draft: plots.animation(images, names, draft))
+    write(path, lambda draft: plots.sample_grid(images, names, draft))

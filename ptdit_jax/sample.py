@@ -1,9 +1,16 @@
 """Sample from a trained model.
 
     python -m ptdit_jax.sample --checkpoint runs/c2i_digits --label 3 --count 16 --guidance 2 --out grid.png
+    python -m ptdit_jax.sample --checkpoint runs/t2i_digits --caption "a handwritten three" --count 16
+    python -m ptdit_jax.sample --checkpoint runs/t2i_xl_1024 --text states.npz --out latents.npy
 
 Equal seeds and labels give equal samples, whatever they are made together with: `--label 3` makes the threes
-that are in the picture of all labels.  What is not given is as in the config of the run.
+that are in the picture of all labels.  With text the number of the caption has the label's place.  What is not given
+is as in the config of the run.
+
+states.npz holds the states of a text encoder: text (K, L, E) and mask (K, L), 1 = keep.  Guidance guides by the empty
+caption that the run was trained with; for a model that was not trained here, the file holds it as null_text (L, E)
+and null_mask (L,).
 
 Exit code: 0 done; 1 a file cannot be read or written; 2 the command is wrong.
 """
@@ -16,7 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from ptdit_jax import cli, plots, results, sampling
+from data_pipelines import captions
+from data_pipelines.text import NULL_FILE, pad_all, read_captions
+from ptdit_jax import cli, null_text, plots, results, sampling
 from ptdit_jax import config as rules
 from ptdit_jax.diffusion.samplers import SAMPLERS
 from ptdit_jax.experiment import build
@@ -44,7 +53,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="DIR",
         help="a run's folder (its newest step), or a step",
     )
-    add("--label", type=int, help="the class of every sample; without it, all classes in turn")
+    condition = parser.add_mutually_exclusive_group()
+    condition.add_argument(
+        "--label", type=int, help="the class of every sample; without it, all classes in turn"
+    )
+    condition.add_argument(
+        "--text", type=Path, metavar="FILE.npz", help="text states; their captions come in turn"
+    )
+    condition.add_argument(
+        "--caption", action="append", help="for models of captioned_digits; several come in turn"
+    )
     add("--count", type=int, default=16, help="samples to make (default 16)")
     add("--guidance", type=float, help="scale of classifier-free guidance, 1 = none")
     add("--steps", type=int, help="steps of the sampler")
@@ -55,7 +73,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--height", type=int, default=0, help="latent rows, if other than in training")
     add("--width", type=int, default=0, help="latent columns")
     add("--frames", type=int, default=0, help="latent frames")
-    add("--out", type=Path, metavar="FILE", help=".png: a grid; .gif or .webp: moving (default samples.png)")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help=".png: a grid; .gif or .webp: moving; .npy: as they are, (N, C, F, H, W) (default samples.png)",
+    )
     add(
         "--npz", type=Path, metavar="FILE", help="for ADM's evaluator: arr_0 uint8 (N, H, W, C), arr_1 labels"
     )
@@ -79,17 +102,20 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"--count={args.count} must be at least 1")
     if not 0 <= args.seed < 2**32:
         raise ValueError(f"--seed={args.seed} must be in [0, 2**32)")
-    if not results.is_visible(config):
+    drawn = args.npz is not None or (args.out is not None and args.out.suffix != ".npy")
+    if drawn and not results.is_visible(config):
         raise ValueError(
             f"the model of {step} makes latents of {config.model.channels} channels, each "
-            f"{config.data.pixels_per_latent} pixels wide; only models of pixels can be drawn"
+            f"{config.data.pixels_per_latent} pixels wide; only pixels can be drawn: write them with --out FILE.npy"
         )
+    check_condition(args, config)
+    text, null = read_text(args, config, step.parent.parent)
     mesh = make_mesh({"data": -1})
-    experiment = build(config, mesh=mesh, frames=args.frames, height=args.height, width=args.width)
+    size = {"frames": args.frames, "height": args.height, "width": args.width}
+    experiment = build(config, mesh=mesh, **size, null_text=null)
     classes = experiment.classes
-    if classes is None and args.label is not None:
-        raise ValueError(f"--label={args.label} must not be given: the model of {step} is unconditional")
-    labels = sampling.labels_in_turn(args.count, classes or 1, args.label)
+    kinds = classes or (1 if text is None else len(text[0]))
+    labels = sampling.labels_in_turn(args.count, kinds, args.label)
     for path in filter(None, (args.out, args.npz)):
         if not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"{path}: the folder {path.absolute().parent} does not exist")
@@ -103,19 +129,80 @@ def main(args: argparse.Namespace) -> int:
 
     # --- samples
     images = sampling.generate(
-        experiment, params, labels, sampling=config.sampling, seed=args.seed, mesh=mesh
+        experiment, params, labels, text=text, sampling=config.sampling, seed=args.seed, mesh=mesh
     )
 
     # --- files
-    captions = None if classes is None else labels
-    if args.out is not None:
+    if args.out is not None and args.out.suffix == ".npy":
+        np.save(args.out, images)
+    elif args.out is not None:
         draw = plots.sample_grid if args.out.suffix == ".png" else plots.animation
-        draw(images, captions, args.out)
-        print(f"see {args.out}")
+        draw(images, labels if classes or kinds > 1 else None, args.out)
     if args.npz is not None:
-        write_npz(args.npz, images, captions)
-        print(f"see {args.npz}")
+        write_npz(args.npz, images, labels if classes else None)
+    print("see " + ", ".join(str(path) for path in (args.out, args.npz) if path is not None))
     return 0
+
+
+def check_condition(args: argparse.Namespace, config: Any) -> None:
+    """Refuse a --label, --text or --caption that the model does not take, and a text model without text.
+
+    Raises:
+      ValueError: there is one.
+    """
+    kind = config.model.condition
+    flags = {"class": ("label",), "text": ("text", "caption"), "none": ()}
+    for name in ("label", "text", "caption"):
+        if getattr(args, name) is not None and name not in flags[kind]:
+            raise ValueError(
+                f"--{name}={getattr(args, name)} must not be given: the model has model.condition={kind!r}"
+            )
+    if kind == "text" and args.text is None and args.caption is None:
+        raise ValueError(
+            "a model with model.condition='text' needs --text FILE.npz, states of its text encoder"
+        )
+    if args.caption is not None and config.data.name != "captioned_digits":
+        raise ValueError(
+            f"--caption={args.caption} is for models of data.name='captioned_digits', whose captions need no encoder; "
+            f"this one is of {config.data.name!r}: give it the states of its encoder with --text FILE.npz"
+        )
+
+
+def read_text(
+    args: argparse.Namespace, config: Any, workdir: Path
+) -> tuple[tuple[np.ndarray, np.ndarray] | None, null_text.NullText | None]:
+    """The captions asked for, text (K, L, E) and mask (K, L), and the empty one; None without text.
+
+    Args:
+      args: the command line.
+      config: of the run.
+      workdir: folder of the run.
+
+    Raises:
+      ValueError: a file cannot be read or does not go with the model, or guidance lacks the empty caption.
+    """
+    if config.model.condition != "text":
+        return None, None
+    null = null_text.of_run(config, workdir)
+    if args.caption is not None:
+        states = [captions.encode(caption) for caption in args.caption]
+    else:
+        states, given = read_captions(args.text, config.model.text_dim)
+        if given is not None:
+            given = null_text.padded(config, given)
+            if null is not None and not null_text.equal(null, given):
+                raise ValueError(
+                    f"--text={args.text}: its null_text is not the one that the run was trained with, "
+                    f"{workdir / NULL_FILE}; leave null_text and null_mask out"
+                )
+            null = given
+    if null is None and config.sampling.guidance != 1:
+        raise ValueError(
+            f"guidance {config.sampling.guidance:g} needs the empty caption: {workdir} has no {NULL_FILE}, so "
+            "--text FILE.npz must hold null_text and null_mask; or use --guidance 1"
+        )
+    text = pad_all(states, config.model.text_length, truncate=config.data.truncate_text, name="caption")
+    return text, null
 
 
 def write_npz(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:

@@ -1,6 +1,6 @@
 """Samples from a trained network, the same for a seed and a label whatever they are made together with.
 
-Shapes: N samples, C channels, F frames, H height, W width.
+Shapes: N samples, K captions, L text tokens, E text features, C channels, F frames, H height, W width.
 """
 
 import math
@@ -51,6 +51,7 @@ def generate(
     params: Any,
     labels: np.ndarray,
     *,
+    text: tuple[np.ndarray, np.ndarray] | None = None,
     sampling: Any,
     seed: int,
     mesh: Mesh,
@@ -61,7 +62,9 @@ def generate(
     Args:
       experiment: the network and its objective.
       params: the network's parameters.
-      labels: (N,) int32; without classes they only number the noise.
+      labels: (N,) int32, the class of each sample or, with `text`, the number of its caption; without either they
+        only number the noise.
+      text: states (K, L, E) and mask (K, L) of the captions, for a text-conditional network.
       sampling: the `sampling` section of a config: sampler, steps, guidance, guidance_interval, batch.
       seed: of the noise; equal seeds and labels give equal samples (up to rounding, with another batch).
       mesh: devices, which share each batch.
@@ -73,35 +76,42 @@ def generate(
     Raises:
       ValueError: for a sampler or a guidance that the network does not allow.
     """
-    classes, objective = experiment.classes, experiment.objective
-    if sampling.guidance != 1 and classes is None:
+    objective = experiment.objective
+    unconditional = experiment.classes is None and experiment.text is None
+    if sampling.guidance != 1 and unconditional:
         raise ValueError(f"guidance {sampling.guidance} must be 1: the model is unconditional")
+    if (text is None) != (experiment.text is None):
+        raise ValueError(
+            f"a model with text={experiment.text} (L, E) {'needs' if text is None else 'has no'} captions"
+        )
     method = make_sampler(objective, sampling.sampler, steps=sampling.steps)
     share = math.prod(mesh.shape.get(axis, 1) for axis in RULES["batch"])
     batch = math.ceil(min(sampling.batch, len(labels)) / share) * share
     place = batch_sharding(mesh)
 
-    def denoiser(params: Any, labels: jax.Array, keys: jax.Array) -> Callable:
-        def denoise(x: jax.Array, t: jax.Array, condition: Any) -> jax.Array:
-            return experiment.network(params, x, t, *condition)
+    def denoiser(params: Any, condition: Any, keys: jax.Array) -> Callable:
+        def denoise(x: jax.Array, t: jax.Array, given: Any) -> jax.Array:
+            return experiment.network(params, x, t, *given)
 
-        if classes is None:
+        if unconditional:
             return lambda x, t: denoise(x, t, (None, keys))
-        null = jnp.full_like(labels, classes)
+        nulls = jax.tree.map(
+            lambda given, null: jnp.broadcast_to(null, given.shape), condition, experiment.null
+        )
         interval = tuple(sampling.guidance_interval)
-        return classifier_free(denoise, (labels, keys), (null, keys), sampling.guidance, interval)
+        return classifier_free(denoise, (condition, keys), (nulls, keys), sampling.guidance, interval)
 
     def start(keys: jax.Array) -> State:
         return method.start(jax.vmap(lambda key: jax.random.normal(key, experiment.shape))(keys))
 
     def step(
-        params: Any, keys: jax.Array, labels: jax.Array, state: State, number: jax.Array, row: Any
+        params: Any, keys: jax.Array, condition: Any, state: State, number: jax.Array, row: Any
     ) -> State:
         fold_and_split = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, number)))
         noise_keys, network_keys = fold_and_split(
             keys
         ).T  # (N,) each: a sample's noise comes from its own key
-        return method.step(noise_keys, denoiser(params, labels, network_keys), state, row)
+        return method.step(noise_keys, denoiser(params, condition, network_keys), state, row)
 
     start = jax.jit(start, out_shardings=place)
     step = jax.jit(step, out_shardings=place, donate_argnums=3)
@@ -113,16 +123,19 @@ def generate(
     place_keys = jax.jit(jax.random.wrap_key_data, out_shardings=place)
     starts = range(0, len(labels), batch)
 
-    def inputs(first: int) -> tuple[jax.Array, jax.Array]:
-        """Keys and labels of a batch; the last one repeats the last sample."""
+    def inputs(first: int) -> tuple[jax.Array, Any]:
+        """Keys and condition of a batch; the last one repeats the last sample."""
         chosen = np.arange(first, first + batch).clip(max=len(labels) - 1)
-        return place_keys(all_keys[chosen]), jax.device_put(labels[chosen], place)
+        condition = None if unconditional else labels[chosen]
+        if text is not None:
+            condition = tuple(array[labels[chosen]] for array in text)
+        return place_keys(all_keys[chosen]), jax.device_put(condition, place)
 
     if not silent:
         print("compiling the sampler ...", end=" ", flush=True)
     before = time.perf_counter()
-    keys, batch_labels = inputs(0)
-    step = step.lower(params, keys, batch_labels, start(keys), np.uint32(0), rows[0]).compile()
+    keys, condition = inputs(0)
+    step = step.lower(params, keys, condition, start(keys), np.uint32(0), rows[0]).compile()
     if not silent:
         print(f"{time.perf_counter() - before:.1f} s", flush=True)
 
@@ -130,10 +143,10 @@ def generate(
     total = len(starts) * len(rows)
     with tqdm.tqdm(total=total, desc=description, unit="eval", dynamic_ncols=True, disable=silent) as bar:
         for first in starts:
-            keys, batch_labels = inputs(first)
+            keys, condition = inputs(first)
             state = start(keys)
             for number, row in enumerate(rows):
-                state = step(params, keys, batch_labels, state, np.uint32(number), row)
+                state = step(params, keys, condition, state, np.uint32(number), row)
                 jax.block_until_ready(state)  # so that the bar tells the truth
                 bar.update(1)
             samples.append(np.asarray(gather(state.x))[: len(labels) - first])

@@ -6,7 +6,7 @@
 FILE is a file like those in configs/ (default: configs/c2i_digits.py), FIELD a field of configs/common.py.
 DIR, `runs/NAME` for a config NAME.py, gets everything:
 
-    config.json  checkpoints/  metrics.csv  tensorboard/
+    config.json  checkpoints/  metrics.csv  tensorboard/  null_text.npz (with text: the empty caption)
     loss.png  samples.png (for videos .gif too)  evaluation.json
     profile/ (with profile.steps)  hang-pI.txt (stacks of process I, when a step took too long)
 
@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines import make_loader
-from ptdit_jax import chips, cli, complexity, models, results
+from ptdit_jax import chips, cli, complexity, models, null_text, results
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import Experiment, build
 from ptdit_jax.parallel import distributed, peers
@@ -65,13 +65,22 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
             if conflicts := rules.conflicts(saved, config):
                 rule = f"{workdir} cannot be continued with another config; use another --workdir, or undo:"
                 raise ValueError("\n  ".join([rule, *conflicts]))
+        null = null_text.of_data(config)
+        if null is not None:
+            null_text.keep(config, workdir, null, started=checkpoints.last is not None)
         if jax.process_index() == 0:
             results.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
             print(f"run folder: {workdir}/  (compiled programs: {cache})")
-        return train(config, workdir, checkpoints, launch)
+        return train(config, workdir, checkpoints, launch, null)
 
 
-def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints, launch: distributed.Launch) -> int:
+def train(
+    config: Any,
+    workdir: Path,
+    checkpoints: checkpoint.Checkpoints,
+    launch: distributed.Launch,
+    null: null_text.NullText | None,
+) -> int:
     """Train on from the last checkpoint, then sample and evaluate; returns the exit code."""
     began = time.perf_counter()
     is_host = jax.process_index() == 0
@@ -81,10 +90,15 @@ def train(config: Any, workdir: Path, checkpoints: checkpoint.Checkpoints, launc
 
     # --- model and data
     data = config.data
-    experiment = build(config, mesh=mesh)
+    experiment = build(config, mesh=mesh, null_text=null)
     part, parts = data_share(mesh, data.batch)
     loader = make_loader(
-        data, seed=config.seed, classes=experiment.classes, process_index=part, process_count=parts
+        data,
+        seed=config.seed,
+        classes=experiment.classes,
+        text=experiment.text,
+        process_index=part,
+        process_count=parts,
     )
 
     # --- state

@@ -8,6 +8,7 @@ import pytest
 from configs import common
 from data_pipelines import make_loader
 from data_pipelines.folders import ArrayFolder
+from data_pipelines.text import NULL_FILE, write_null
 
 
 def latents(count, seed, dtype=np.float32):
@@ -39,7 +40,32 @@ def test_records_of_all_shards_in_the_order_of_the_names(tmp_path, layout):
         np.testing.assert_array_equal(source[record]["x"], x)
         assert source[record]["label"] == label
         assert source[record]["label"].dtype == np.int32
-    assert isinstance(backing(source._xs[0]), mmap.mmap) == (layout != "compressed")
+    assert isinstance(backing(source._shards[0].x), mmap.mmap) == (layout != "compressed")
+
+
+@pytest.mark.parametrize("layout", ["npz", "npy"])
+def test_text_of_every_record_and_of_the_empty_caption(tmp_path, layout):
+    lengths = [np.array([3, 1, 4]), np.array([2])]
+    texts = [np.random.default_rng(seed).normal(size=(sum(n), 6)) for seed, n in enumerate(lengths)]
+    texts = [text.astype(np.float16) for text in texts]
+    for name, text, length in zip("ab", texts, lengths, strict=True):
+        arrays = {"x": latents(len(length), 0), "text": text, "text_length": length}
+        if layout == "npz":
+            np.savez(tmp_path / f"{name}.npz", **arrays)
+        else:
+            for part, array in arrays.items():
+                np.save(tmp_path / (f"{name}.npy" if part == "x" else f"{name}.{part}.npy"), array)
+    source = ArrayFolder(str(tmp_path))
+    assert (len(source), source.classes, source.text.dim, source.text.longest) == (4, None, 6, 4)
+    assert source.text.null is None
+    starts = np.cumsum([0, 3, 1, 4, 2])
+    for record, states in enumerate(np.split(np.concatenate(texts), starts[1:-1])):
+        np.testing.assert_array_equal(source[record]["text"], states)
+    assert isinstance(backing(source[0]["text"]), mmap.mmap)
+    write_null(tmp_path / NULL_FILE, texts[0][:2], np.array([True, False]))
+    source = ArrayFolder(str(tmp_path))
+    assert len(source) == 4
+    np.testing.assert_array_equal(source.text.null, texts[0][:1])
 
 
 def test_uint8_becomes_the_unit_interval_and_images_get_a_frame_axis(tmp_path):
@@ -110,6 +136,26 @@ def test_missing_or_empty_folders(tmp_path):
 def test_wrong_shards_are_named(tmp_path, second, message):
     np.savez(tmp_path / "a.npz", x=latents(2, 0), label=np.zeros(2, int))
     np.savez(tmp_path / "b.npz", **second)
+    with pytest.raises(ValueError, match=message):
+        ArrayFolder(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({}, r"b\.npz has no text while other files have"),
+        ({"text": np.zeros((4, 6), np.float32)}, r"b\.npz: has 'text' but no 'text_length'"),
+        ({"text": np.zeros((4, 6)), "text_length": [2, 2]}, r"b\.npz: 'text' has dtype float64"),
+        ({"text": np.zeros((4, 6), np.float16), "text_length": [2, 1]}, r"has the sum 3, 'text' 4 states"),
+        ({"text": np.zeros((4, 6), np.float16), "text_length": [4, 0]}, r"'text_length' has 0, must be 1"),
+        ({"text": np.zeros((4, 6), np.float16), "text_length": [4]}, r"'text_length' is int64 \(1,\)"),
+        ({"text": np.zeros((2, 2, 6), np.float16), "text_length": [2, 2]}, r"'text' has shape \(2, 2, 6\)"),
+        ({"text": np.zeros((4, 7), np.float16), "text_length": [2, 2]}, r"b\.npz has 7 features.*a\.npz 6"),
+    ],
+)
+def test_wrong_text_is_named(tmp_path, second, message):
+    np.savez(tmp_path / "a.npz", x=latents(1, 0), text=np.zeros((3, 6), np.float32), text_length=[3])
+    np.savez(tmp_path / "b.npz", x=latents(2, 0), **second)
     with pytest.raises(ValueError, match=message):
         ArrayFolder(str(tmp_path))
 

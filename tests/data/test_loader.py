@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from configs import common
 from data_pipelines import SOURCES, make_loader
+from data_pipelines.text import TextInfo
 
 RECORDS = 23
 
@@ -18,6 +19,7 @@ class Ramp:
 
     classes = 3
     shape = (1, 1, 1, 4)
+    text = None
 
     def __len__(self):
         return RECORDS
@@ -27,9 +29,26 @@ class Ramp:
         return {"x": x, "label": np.asarray(record % 3, np.int32)}
 
 
+class Story(Ramp):
+    """`Ramp` with 1 to 5 text states a record, which are not finite in record 13 if so wished."""
+
+    text = TextInfo(dim=2, longest=5, null=None)
+
+    def __init__(self, bad=False):
+        self.bad = bad
+
+    def __getitem__(self, record):
+        states = np.full((1 + record % 5, 2), record, np.float16)
+        if self.bad and record == 13:
+            states[0, 0] = np.nan
+        return super().__getitem__(record) | {"text": states}
+
+
 @pytest.fixture(autouse=True)
-def _ramp(monkeypatch):
+def _sources(monkeypatch):
     monkeypatch.setitem(SOURCES, "ramp", lambda data: Ramp())
+    monkeypatch.setitem(SOURCES, "story", lambda data: Story())
+    monkeypatch.setitem(SOURCES, "bad story", lambda data: Story(bad=True))
 
 
 def data_config(**fields):
@@ -60,6 +79,39 @@ def test_batch_holds_what_the_records_hold():
     }
     np.testing.assert_array_equal(batch["x"][:, 0, 0, 0, 0], 4 * batch["index"])
     np.testing.assert_array_equal(batch["label"], batch["index"] % 3)
+
+
+@pytest.mark.parametrize(("length", "truncate"), [(5, False), (8, False), (3, True)])
+def test_text_of_a_batch_is_padded_to_the_model(length, truncate):
+    loader = make_loader(data_config(name="story", truncate_text=truncate), seed=0, text=(length, 2))
+    for batch in take(loader, 5):
+        assert (batch["text"].shape, batch["text"].dtype) == ((6, length, 2), np.float32)
+        assert (batch["text_mask"].shape, batch["text_mask"].dtype) == ((6, length), bool)
+        np.testing.assert_array_equal(batch["text_mask"].sum(1), np.minimum(1 + batch["index"] % 5, length))
+        wanted = batch["index"][:, None, None] * batch["text_mask"][:, :, None]
+        np.testing.assert_array_equal(batch["text"], np.broadcast_to(wanted, batch["text"].shape))
+
+
+def test_text_that_no_model_asks_for_is_left_out():
+    assert_same(
+        take(make_loader(data_config(name="story"), seed=0), 3), take(make_loader(data_config(), seed=0), 3)
+    )
+
+
+def test_joined_parts_are_the_batch_of_one_process_with_text():
+    data = data_config(name="story")
+    (whole,) = take(make_loader(data, seed=5, text=(5, 2)), 1)
+    parts = [next(make_loader(data, seed=5, text=(5, 2), process_index=p, process_count=2)) for p in range(2)]
+    assert_same([whole], [{key: np.concatenate([part[key] for part in parts]) for key in whole}])
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_record_with_text_that_is_not_finite_is_named(threads):
+    loader = make_loader(data_config(name="bad story", read_threads=threads), seed=0, text=(5, 2))
+    with pytest.raises(
+        ValueError, match="'bad story': record 13 has text states with 1 values that are not finite"
+    ):
+        take(loader, RECORDS)
 
 
 @given(batch=st.integers(1, 60), seed=st.integers(0, 2**32 - 1))
@@ -156,6 +208,13 @@ def test_flips_are_a_new_coin_for_every_record_and_epoch_and_leave_the_order_alo
         ({"batch": 0}, {}, r"data\.batch = 0"),
         ({"height": 2}, {}, r"data\.height.*\(1, 2, 4\).*\(1, 1, 4\)"),
         ({}, {"classes": 2}, r"model\.classes = 2.*at least 3"),
+        ({}, {"text": (5, 2)}, r"model\.condition='text' needs text states.*'ramp' have none"),
+        ({"name": "story"}, {"text": (5, 3)}, r"model\.text_dim=3 must be 2.*'story'"),
+        (
+            {"name": "story"},
+            {"text": (4, 2)},
+            r"model\.text_length=4 must be at least 5.*data\.truncate_text",
+        ),
         ({}, {"process_index": 2, "process_count": 2}, "process_index = 2"),
         ({}, {"seed": -1}, "seed = -1"),
     ],

@@ -1,6 +1,7 @@
 """Datasets of TensorFlow Datasets; all but the first test need that package."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 from configs import common
 from data_pipelines import make_loader
 from data_pipelines.prepared import PreparedDataset
+from data_pipelines.text import NULL_FILE, write_null
 
 
 def test_missing_package_is_named(monkeypatch, tmp_path):
@@ -63,6 +65,25 @@ def test_latents_and_labels_come_back(tmp_path):
     np.testing.assert_array_equal(batch["x"][:, :, 0], read[batch["index"]])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16])
+def test_texts_keep_their_lengths(tmp_path, dtype):
+    texts = [np.full((1 + i, 6), i + 1, dtype) for i in range(4)]
+    path = prepare(
+        tmp_path,
+        lambda f: {
+            "x": f.Tensor(shape=(1, 2, 2), dtype=np.float32),
+            "text": f.Tensor(shape=(None, 6), dtype=dtype),
+        },
+        [{"x": np.full((1, 2, 2), i, np.float32), "text": text} for i, text in enumerate(texts)],
+    )
+    write_null(Path(path) / NULL_FILE, np.ones((3, 6), np.float32), np.array([1, 0, 0]))
+    source = PreparedDataset(path)
+    assert (source.text.dim, source.text.longest, source.text.null.shape) == (6, None, (1, 6))
+    for sample in (source[i] for i in range(4)):
+        np.testing.assert_array_equal(sample["text"], texts[int(sample["x"][0, 0, 0, 0])])
+        assert sample["text"].dtype == dtype
+
+
 def test_images_become_the_unit_interval(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "a.png")
@@ -79,6 +100,16 @@ def test_wrong_datasets_are_refused(tmp_path):
         PreparedDataset(str(tmp_path))
     path = prepare(tmp_path / "texts", lambda f: {"text": f.Text()}, [{"text": "a"}])
     with pytest.raises(ValueError, match="needs a feature 'x', 'image' or 'video'"):
+        PreparedDataset(path)
+    path = prepare(
+        tmp_path / "pooled",
+        lambda f: {
+            "x": f.Tensor(shape=(1, 2, 2), dtype=np.float32),
+            "text": f.Tensor(shape=(6,), dtype=np.float32),
+        },
+        [{"x": np.zeros((1, 2, 2), np.float32), "text": np.zeros(6, np.float32)}],
+    )
+    with pytest.raises(ValueError, match=r"feature 'text' is .*must be a Tensor of shape \(None, E\)"):
         PreparedDataset(path)
     path = prepare(
         tmp_path / "scores",

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from configs import common
-from data_pipelines import open_source
+from data_pipelines import captions, open_source
 from data_pipelines.sources import DIGIT_SIDE, MovingDigits, digit_scans
 
 
@@ -29,6 +29,23 @@ def test_digits_are_scikit_learns_scaled_to_the_unit_interval():
     assert scans.min() == -1
     assert scans.max() == 1
     assert set(labels.tolist()) == set(range(source.classes))
+
+
+def test_captioned_digits_have_every_scan_with_every_phrasing():
+    source = open_source(data_config(name="captioned_digits", height=8, width=8))
+    plain = open_source(data_config(name="digits", height=8, width=8))
+    phrasings = len(captions.PHRASES)
+    assert len(source) == 1797 * phrasings
+    for scan in (0, 3, 1796):
+        found = set()
+        for record in range(scan, len(source), 1797):
+            sample = source[record]
+            np.testing.assert_array_equal(sample["x"], plain[scan]["x"])
+            codes = sample["text"][:-1, :256].argmax(1)
+            found.add(bytes(codes.tolist()).decode())
+        assert found == {captions.digit_caption(plain[scan]["label"], phrase) for phrase in range(phrasings)}
+    np.testing.assert_array_equal(source.text.null, captions.encode(""))
+    assert np.bincount([source[i]["label"] for i in range(20)]).tolist() == [2] * 10  # those that are judged
 
 
 @pytest.mark.parametrize("fields", [{"height": 16}, {"width": 4}, {"frames": 2}])

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from configs import uncond_digits, video_digits
+from configs import t2i_digits, uncond_digits, video_digits
 from ptdit_jax import train
 
 SHORT = {
@@ -20,6 +20,7 @@ SHORT = {
     "sampling.ema": 0.9,
     "sampling.steps": 2,
     "sampling.count": 2,
+    "evaluation.count": 20,
 }
 
 
@@ -27,9 +28,10 @@ SHORT = {
     ("experiment", "batch", "factor", "files"),
     [
         (uncond_digits, 32, 2.0, {"samples.png"}),
+        (t2i_digits, 32, 2.0, {"samples.png", "evaluation.json"}),
         (video_digits, 4, 4.0, {"samples.png", "samples.gif"}),  # most of a video is background
     ],
-    ids=["uncond_digits", "video_digits"],
+    ids=["uncond_digits", "t2i_digits", "video_digits"],
 )
 def test_the_loss_falls(experiment, batch, factor, files, tmp_path):
     config = experiment.get_config()

@@ -126,6 +126,8 @@ def test_another_size(trained, tmp_path):
     ("arguments", "message"),
     [
         (("--label", 10), r"--label=10 must be in \[0, 10\)"),
+        (("--text", "a.npz"), "--text=a.npz must not be given: the model has model.condition='class'"),
+        (("--caption", "a three"), "must not be given: the model has model.condition='class'"),
         (("--count", 0), "--count=0 must be at least 1"),
         (("--seed", -1), "--seed=-1 must be in"),
         (("--sampler", "ddim"), "'ddim'; a model trained with diffusion.path 'flow'"),

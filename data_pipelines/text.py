@@ -1,0 +1,163 @@
+"""Text states: what a text encoder says of a caption, how it is stored, and how it becomes arrays of a batch.
+
+Shapes: K captions, L text tokens of the model, l tokens of one caption, E features of the text encoder.
+
+Here a caption is its l states (l, E), without padding. Stored they are float32, float16, or bfloat16 as the uint16 of
+the same bits, which numpy has no type for. A batch has them padded to L, float32, with a mask.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+NULL_FILE = "null_text.npz"
+DTYPES = ("float32", "float16", "uint16")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextInfo:
+    """What is known of a source's text before a record is read."""
+
+    dim: int
+    """E, features of a state."""
+
+    longest: int | None
+    """States of the longest caption, or None where only reading the records would tell."""
+
+    null: np.ndarray | None
+    """States (l, E) of the empty caption, or None where they are not stored."""
+
+
+def check_states(states: np.ndarray, dim: int | None = None) -> np.ndarray:
+    """Returns stored states (.., E) as they are.
+
+    Raises:
+        ValueError: their dtype is not one that is described above, or they do not have `dim` features.
+    """
+    if states.dtype.name not in DTYPES:
+        raise ValueError(f"'text' has dtype {states.dtype}, must be {', '.join(DTYPES)} (bits of a bfloat16)")
+    if dim is not None and states.shape[-1] != dim:
+        raise ValueError(
+            f"'text' has shape {states.shape}, its last axis must be {dim}, the features of a state"
+        )
+    return states
+
+
+def decode(states: np.ndarray) -> np.ndarray:
+    """Returns stored states as float32, exactly."""
+    if states.dtype == np.uint16:  # a bfloat16 is the upper half of a float32
+        return (states.astype(np.uint32) << 16).view(np.float32)
+    return states.astype(np.float32)
+
+
+def pad(
+    states: np.ndarray, length: int, *, truncate: bool = False, name: str = "a caption"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns stored states (l, E) as text (L, E) float32 and its mask (L,) bool, which is True for the states.
+
+    Args:
+        states: of one caption.
+        length: L.
+        truncate: keep the first L of more states.
+        name: of the caption, for messages.
+
+    Raises:
+        ValueError: there are no states, too many or some that are not finite.
+    """
+    if not len(states) or (len(states) > length and not truncate):
+        raise ValueError(
+            f"{name} has {len(states)} text states; model.text_length = {length} takes 1 to {length} "
+            "(data.truncate_text = True keeps the first of more)"
+        )
+    kept = decode(states[:length])
+    if not np.isfinite(kept).all():
+        raise ValueError(
+            f"{name} has text states with {np.sum(~np.isfinite(kept))} values that are not finite"
+        )
+    text = np.zeros((length, kept.shape[1]), np.float32)
+    text[: len(kept)] = kept
+    return text, np.arange(length) < len(kept)
+
+
+def pad_all(
+    captions: Sequence[np.ndarray], length: int, *, truncate: bool = False, name: str = "caption"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns captions as text (K, L, E) float32 and mask (K, L) bool; `name` and a number name them, see `pad`."""
+    padded = (pad(states, length, truncate=truncate, name=f"{name} {i}") for i, states in enumerate(captions))
+    text, mask = zip(*padded, strict=True)
+    return np.stack(text), np.stack(mask)
+
+
+def read_captions(path: Path, dim: int) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Reads an `.npz` with text (K, L', E) and mask (K, L'), and perhaps null_text (L', E) and null_mask (L',).
+
+    Any L' will do: only the states whose mask is not 0 are taken.
+
+    Args:
+        path: the file.
+        dim: E.
+
+    Returns:
+        The states (l, E) of each caption, and of the empty one or None.
+
+    Raises:
+        ValueError: the file cannot be read, or an array is missing or has another shape or dtype.
+    """
+    arrays = _load(path, ("text", "mask"), ("null_text", "null_mask"))
+    try:
+        text, mask = arrays["text"], arrays["mask"]
+        if text.ndim != 3 or not len(text) or mask.shape != text.shape[:2]:
+            raise ValueError(
+                f"'text' has shape {text.shape} and 'mask' {mask.shape}, must be (captions, tokens, features) and "
+                "(captions, tokens)"
+            )
+        captions = [_masked(*caption, dim) for caption in zip(text, mask, strict=True)]
+        null = _masked(arrays["null_text"], arrays["null_mask"], dim) if "null_text" in arrays else None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return captions, null
+
+
+def read_null(folder: Path, dim: int) -> np.ndarray | None:
+    """Returns the states (l, E) of the empty caption that `folder` holds in `NULL_FILE`, or None without it.
+
+    Raises:
+        ValueError: the file cannot be read, or is not null_text (L', E) and null_mask (L',).
+    """
+    path = folder / NULL_FILE
+    if not path.exists():
+        return None
+    arrays = _load(path, ("null_text", "null_mask"))
+    try:
+        return _masked(arrays["null_text"], arrays["null_mask"], dim)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def write_null(path: Path, text: np.ndarray, mask: np.ndarray) -> None:
+    """Writes states (L, E) and mask (L,) of the empty caption as `read_null` takes them."""
+    np.savez(path, null_text=text, null_mask=mask)
+
+
+def _load(path: Path, required: Sequence[str], pair: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Returns the arrays of an `.npz`: those required, and all of `pair` or none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        raise ValueError(f"{path}: cannot be read as .npz: {error}") from error
+    wanted = [*required, *(pair if set(pair) & set(arrays) else ())]
+    if missing := [name for name in wanted if name not in arrays]:
+        raise ValueError(f"{path}: lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
+    return {name: arrays[name] for name in wanted}
+
+
+def _masked(text: np.ndarray, mask: np.ndarray, dim: int) -> np.ndarray:
+    """Returns the states (l, E) of text (L', E) that the mask (L',) keeps."""
+    if text.ndim != 2 or mask.shape != text.shape[:1]:
+        raise ValueError(
+            f"a caption has text {text.shape} and mask {mask.shape}, must be (tokens, features) and (tokens,)"
+        )
+    return check_states(text, dim)[mask.astype(bool)]

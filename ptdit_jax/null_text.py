@@ -1,0 +1,74 @@
+"""The empty caption of a text-conditional run: what it trains as the null condition, and what guidance then guides by.
+
+It comes with the data, and a run keeps its own in its folder, so that its samples are guided by no other.
+
+Shapes: L text tokens, E text features.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from data_pipelines import open_source
+from data_pipelines.text import NULL_FILE, pad, read_null, write_null
+from ptdit_jax import results
+
+NullText = tuple[np.ndarray, np.ndarray]
+"""States (L, E) float32 and mask (L,) bool."""
+
+
+def of_data(config: Any) -> NullText | None:
+    """The empty caption of `config.data`, or None for a model without text or data without it."""
+    if config.model.condition != "text":
+        return None
+    text = open_source(config.data).text
+    return None if text is None or text.null is None else padded(config, text.null)
+
+
+def of_run(config: Any, workdir: Path) -> NullText | None:
+    """The empty caption that a run's folder keeps, or None if it has none.
+
+    Raises:
+      ValueError: its file cannot be read.
+    """
+    states = read_null(workdir, config.model.text_dim)
+    return None if states is None else padded(config, states)
+
+
+def padded(config: Any, states: np.ndarray) -> NullText:
+    """Stored states (l, E) of the empty caption at the length of the model.
+
+    Raises:
+      ValueError: they do not fit, see `data_pipelines.text.pad`.
+    """
+    return pad(states, config.model.text_length, name="the empty caption")
+
+
+def equal(one: NullText, other: NullText) -> bool:
+    """Whether two are the same, bit for bit."""
+    return all(map(np.array_equal, one, other))
+
+
+def keep(config: Any, workdir: Path, null: NullText, *, started: bool) -> None:
+    """Write the empty caption of the data into a run's folder.
+
+    Args:
+      config: the whole config.
+      workdir: the run's folder.
+      null: of the data.
+      started: the run goes on, so that what its folder has must be the same.
+
+    Raises:
+      ValueError: it is not.
+    """
+    kept = of_run(config, workdir) if started else None
+    if kept is None:
+        if jax.process_index() == 0:
+            results.write(workdir / NULL_FILE, lambda draft: write_null(draft, *null))
+    elif not equal(kept, null):
+        raise ValueError(
+            f"{workdir / NULL_FILE}, which the run was started with, is not the empty caption that data.path="
+            f"{config.data.path!r} has now; use another --workdir, or data with the same"
+        )
