@@ -3,6 +3,8 @@
 Shapes: B batch, m windows of this device, n tokens a window, D width, L text tokens.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -36,7 +38,7 @@ class PTBlock(nnx.Module):
                 width, tuple(p for p in has if has[p] and p in arch.modulated), rngs=rngs
             )
         options = {"dtype": dtype, "rngs": rngs}
-        attend = options | {"chunk": arch.attention_chunk}
+        attend: dict[str, Any] = {**options, "chunk": arch.attention_chunk}
         self.giim = GIIM(arch, **options) if arch.giim else None
         self.window_attention = WindowAttention(width, heads, shifted=False, **attend) if arch.tcm else None
         self.shifted_attention = WindowAttention(width, heads, shifted=True, **attend) if shifted else None
