@@ -99,7 +99,7 @@ def test_goldens_torch_to_jax_to_torch(name, write, tmp_path):
     conversion.to_torch(tmp_path / "ours", tmp_path / "back", verify=verify)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert set(back) == set(tensors)
-    for key in set(back) - released.BUFFERS:
+    for key in set(back) - {released.BUFFER["ptdit"]}:
         assert torch.equal(back[key], tensors[key]), key
     model = modeling_ptdit.load(tmp_path / "back")
     x, t, (text, mask) = jax.tree.map(lambda a: torch.from_numpy(np.array(a)), golden.inputs())
@@ -217,11 +217,6 @@ def test_random_configs(options):
     )
     arch = conversion.architecture(config)
     check_same_function(config, arch, window, number)
-
-
-def test_dit(tmp_path):
-    config = small.config(model__family="dit", model__variant="custom")
-    check_same_function(config, conversion.architecture(config), (1, 2, 2), 2)
 
 
 def check_same_function(config, arch, window, number):

@@ -54,9 +54,12 @@ def architecture(condition: str = "text", **changes) -> models.Architecture:
         extraction="average",
         injection="cross_attention",
         linear_tokens=0,
+        mediators=(),
         positions="grid",
+        time_input="1000t",
         compute_dtype="float32",
         remat="none",
+        attention_chunk=0,
         unroll=1,
     )
     return dataclasses.replace(base, **changes)
