@@ -39,6 +39,13 @@ def is_visible(config: Any) -> bool:
     return config.data.pixels_per_latent == 1 and config.model.channels in (1, 3)
 
 
+def is_complete(config: Any, workdir: Path) -> bool:
+    """Whether a run's folder holds all that `finish` makes."""
+    samples = "samples.png" if is_visible(config) else "samples.npz"
+    verdict = () if EVALUATIONS[config.evaluation.name] is None else ("evaluation.json",)
+    return all((workdir / name).exists() for name in ("loss.png", samples, *verdict))
+
+
 def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh: Mesh) -> None:
     """Make what is missing of `NAMES` in a run's folder, and say what is there.
 
@@ -60,7 +67,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     if wanted:
         labels = sampling.labels_in_turn(wanted, experiment.classes or 1)
         images = sampling.generate(
-            experiment, params, labels, sampling=config.sampling, seed=config.seed, mesh=mesh
+            experiment, params, labels, sampling=config.sampling, seed=config.sampling.seed, mesh=mesh
         )
         if is_host and not samples.exists():
             count = config.sampling.count
