@@ -2,17 +2,18 @@
 
     launch/sweep.sh configs/sweeps/ablations.py --jobs 2
 
-Structure: without proxies (GIIM), without shifted windows (SWSA), without windows of either kind (TCM). Extraction of
-proxies: the mean of a window (full), its top-left token, a random one, or the mean weighted by similarity. Injection: by
-cross-attention (full), interpolation, or a linear map. Compression ratio: windows of 2x2 (full), 4x4 or 8x8 tokens.
+Structure: without proxies (GIIM), without shifted windows (SWSA), without windows of either kind (TCM).
+Extraction of proxies: the mean of a window (full), its top-left token, a random one, or the mean weighted by
+similarity.  Injection: by cross-attention (full), interpolation, or a linear map.  Compression ratio: windows of 2x2
+(full), 4x4 or 8x8 tokens.
 
 On digits every variant is trained with three seeds, and judged by 500 samples: their Fréchet distance from the real
-scans, in the space of the decision values of a classifier of digits, the share that it recognises, precision and recall.
+scans, in the space of the decision values of a classifier of digits; the share that it recognises; precision, recall.
 
-What digits cannot show: an image of 8x8 tokens has few details and no global composition to get right, so
-that windows alone, or proxies alone, already see most of what there is, and the networks here are thousands of times
-smaller than those of the paper. The order of variants here says that the code paths train, and how far chance reaches;
-it says nothing of the order on photographs.
+What digits cannot show: an image of 8x8 tokens has few details and no global composition to get right, so that windows
+alone, or proxies alone, already see most of what there is, and the networks here are fifty times smaller than those of
+the paper.  The order of variants says how far chance reaches and that every variant trains; it says nothing of the
+order on photographs.
 """
 
 from collections.abc import Iterator

@@ -7,9 +7,9 @@ The ratio p is the number of tokens in a window, one of which becomes a proxy; i
 can start each ratio from the weights of the one before.
 
 What digits cannot show: scans of 16x16 pixels are enlarged ones of 8x8 and have no more detail, and with 16 or 64
-tokens attention is a small part of the arithmetic, so that full attention (DiT) costs little more. The gain of proxies
-grows with the number of tokens: `python -m benchmarks.speed_vs_dit` times what this sweep is too small for. Each point is
-trained once: differences as small as those between the seeds of the ablations are chance.
+tokens attention is a small part of the arithmetic, so that full attention (DiT) costs no more.  The gain of proxies
+grows with the number of tokens: `python -m benchmarks.speed_vs_dit` times what this sweep is too small for.  Each point
+is trained once: differences as small as those between the seeds of the ablations are chance.
 """
 
 from collections.abc import Iterator
@@ -34,5 +34,9 @@ def points(size: str) -> Iterator[Point]:
             if window <= tokens:
                 yield f"ptdit-{pixels}px-{window}x{window}", {**base, **ratio(window)}
         for family in BASELINES:
-            fields = {"model.family": family} if size == "digits" else {"model.family": family, "model.variant": "S"}
+            fields = (
+                {"model.family": family}
+                if size == "digits"
+                else {"model.family": family, "model.variant": "S"}
+            )
             yield f"{family}-{pixels}px", {**base, **ratio(2), **fields}

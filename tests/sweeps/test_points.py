@@ -34,7 +34,9 @@ def test_the_ablations_are_those_of_table_2_with_three_seeds():
     assert all([point.config.seed for point in group] == [0, 1, 2] for group in variants.values())
     full = rules.flatten(variants["full"][0].config)
     changes = {
-        name: {field: value for field, value in rules.flatten(group[0].config).items() if value != full[field]}
+        name: {
+            field: value for field, value in rules.flatten(group[0].config).items() if value != full[field]
+        }
         for name, group in variants.items()
     }
     assert changes == {
@@ -69,7 +71,9 @@ def test_a_point_is_the_run_of_its_command_line(sweep_file):
         flat = rules.flatten(point.config)
         for field, value in {**FIELDS, **fields, "data.batch": 8}.items():
             assert flat[field] == value, field
-        config, folder, _ = cli.parse(["train", *point.arguments, f"--workdir={sweep.folder(point.name)}"], "")
+        config, folder, _ = cli.parse(
+            ["train", *point.arguments, f"--workdir={sweep.folder(point.name)}"], ""
+        )
         assert config.to_dict() == point.config.to_dict()
         assert folder == Path("runs/sweeps/tiny_sweep/points") / point.name
     assert (a.variant, b.variant) == ("a", "b")
@@ -97,7 +101,9 @@ def test_a_wrong_point_is_named_with_what_is_wrong(sweep_file, given, message):
 
 def test_many_wrong_points_are_counted(sweep_file):
     with pytest.raises(ValueError, match=r"^points a0, a1, a2 and 2 more: data\.batch=0 must be at least 1$"):
-        points.load(sweep_file([(f"a{seed}", {"seed": seed}) for seed in range(5)]), ["--config.data.batch=0"])
+        points.load(
+            sweep_file([(f"a{seed}", {"seed": seed}) for seed in range(5)]), ["--config.data.batch=0"]
+        )
 
 
 def test_a_file_that_is_no_sweep_is_refused(sweep_file, tmp_path):
@@ -105,7 +111,9 @@ def test_a_file_that_is_no_sweep_is_refused(sweep_file, tmp_path):
     assert points.load(file).name == "tiny_sweep"
     assert points.load(f"{file}:large").name == "tiny_sweep_large"
     broken = tmp_path / "broken.py"
-    broken.write_text("BASES = {'digits': 'configs/c2i_digits.py'}\ndef points(size):\n    yield undefined, {}\n")
+    broken.write_text(
+        "BASES = {'digits': 'configs/c2i_digits.py'}\ndef points(size):\n    yield undefined, {}\n"
+    )
     empty = tmp_path / "empty.py"
     empty.write_text("BASES = {}\n")
     for name, message in (
@@ -125,7 +133,9 @@ def test_a_folder_with_another_run_is_refused(sweep_file, tmp_path):
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "config.json").write_text(rules.to_json(point.config))
     assert points.load(sweep_file([("a", {"model.heads": 1, "sampling.steps": 3})]), workdir=tmp_path).points
-    with pytest.raises(ValueError, match=r"point a: .*/points/a has a run with another config.*model\.heads=2, was 1"):
+    with pytest.raises(
+        ValueError, match=r"point a: .*/points/a has a run with another config.*model\.heads=2, was 1"
+    ):
         points.load(sweep_file([("a", {})]), workdir=tmp_path)
 
 

@@ -9,8 +9,8 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from ptdit_jax import plots
 from ptdit_jax import config as rules
+from ptdit_jax import plots
 from ptdit_jax.sweeps import points, report, runs, tables
 from ptdit_jax.sweeps.plans import Plan
 from ptdit_jax.training.metrics import Board
@@ -50,7 +50,11 @@ def sweep(sweep_file, tmp_path):
         board.close()
         (events,) = (folder / "tensorboard").iterdir()
         (folder / "tensorboard" / "events.killed").write_bytes(events.read_bytes()[:20])
-        verdict = {"frechet_distance": FRECHET[point.variant][point.config.seed], "recognition": 0.5, "text": "t"}
+        verdict = {
+            "frechet_distance": FRECHET[point.variant][point.config.seed],
+            "recognition": 0.5,
+            "text": "t",
+        }
         (folder / "evaluation.json").write_text(json.dumps(verdict))
         (folder / "loss.png").write_bytes(b"")
         images = np.random.default_rng(0).uniform(-1, 1, (10, 1, 1, 8, 8))
@@ -61,7 +65,12 @@ def sweep(sweep_file, tmp_path):
 def test_the_table_holds_what_lies_in_the_folders(sweep, tmp_path):
     table = tables.collect(sweep, {"small-seed0": Plan(2**21, 2**30, 0.5)})
     first, _, _, failed, dit, _ = table.to_pylist()
-    assert (first["point"], first["variant"], first["seed"], first["state"]) == ("small-seed0", "small", 0, "done")
+    assert (first["point"], first["variant"], first["seed"], first["state"]) == (
+        "small-seed0",
+        "small",
+        0,
+        "done",
+    )
     assert (first["compression.fixed"], failed["compression.fixed"]) == ("1x2x2", "1x4x4")
     assert (first["ratio"], failed["ratio"], dit["ratio"], dit["window"]) == (4, 16, None, None)
     assert first["planned_mib"] == 2
@@ -101,10 +110,9 @@ class Page(html.parser.HTMLParser):
 
     def __init__(self):
         super().__init__()
-        self.open, self.sources, self.tables, self.text, self.seen = [], [], [], [], []
+        self.open, self.sources, self.tables, self.text = [], [], [], []
 
-    def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
+    def handle_starttag(self, tag, attrs):  # noqa: D102
         self.sources += [value for name, value in attrs if name in ("src", "href")]
         if tag not in self.VOID:
             self.open.append(tag)
@@ -115,10 +123,10 @@ class Page(html.parser.HTMLParser):
         elif tag == "td":
             self.tables[-1][-1].append(dict(attrs)["data-value"])
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag):  # noqa: D102
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data):  # noqa: D102
         self.text.append(data)
 
 
