@@ -34,6 +34,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
+
 from ptdit_jax import cli
 from ptdit_jax.cost_report import table
 from ptdit_jax.plan_report import GIB
@@ -167,5 +169,6 @@ def finish(sweep: points.Sweep, planned: dict[str, plans.Plan], failed: dict[str
 
 
 if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")  # this process only counts: accelerators are for the runs
     arguments, fields = parse(sys.argv[1:])
     sys.exit(cli.run(lambda: main(arguments, fields), debug=arguments.debug))
