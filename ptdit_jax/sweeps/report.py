@@ -5,6 +5,7 @@ import dataclasses
 import io
 import math
 import statistics
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,10 +83,7 @@ def write(sweep: Sweep, table: pa.Table) -> None:
         pictures = figures(variants, metrics, sweep.varied)
     text = environment.get_template("report.html.jinja").render(
         name=sweep.name,
-        about=[
-            {"text": part if (code := part.startswith(" ")) else " ".join(part.split()), "is_code": code}
-            for part in (block.strip("\n") for block in sweep.about.split("\n\n"))
-        ],
+        about=paragraphs(sweep.about),
         state=state(table),
         findings=findings(variants, metrics),
         figures=pictures,
@@ -98,6 +96,17 @@ def write(sweep: Sweep, table: pa.Table) -> None:
         runs=run_table(table),
     )
     results.write(sweep.workdir / "report.html", lambda draft: draft.write_text(text))
+
+
+def paragraphs(text: str) -> list[dict[str, Any]]:
+    """Of a docstring; those that are indented are code."""
+    blocks = [block.strip("\n") for block in text.split("\n\n")]
+    return [
+        {"text": textwrap.dedent(block), "is_code": True}
+        if block.startswith(" ")
+        else {"text": " ".join(block.split()), "is_code": False}
+        for block in blocks
+    ]
 
 
 def state(table: pa.Table) -> str:
@@ -209,7 +218,7 @@ def _against_cost(axes: Axes, variants: Sequence[Variant], metric: str) -> None:
         zorder=0,
     )
     costs = [variant["macs"] for variant in known]
-    if max(costs) > 4 * min(costs):
+    if max(costs) > 20 * min(costs):
         axes.set_xscale("log")
     axes.set(xlabel="M multiply-accumulates of a forward pass", ylabel=title(metric))
     axes.legend(frameon=False)

@@ -72,8 +72,10 @@ def test_a_sweep_killed_three_times_ends_with_the_same_table(undisturbed, file, 
     folders = [workdir / "points" / name for name, _ in POINTS]
     for moment in sorted(random.Random(0).sample(range(1, 24), KILLS)):
         process = start(file, workdir, environment)
-        wait_until(process, lambda moment=moment: sum(map(rows, folders)) >= moment)
-        os.killpg(process.pid, signal.SIGKILL)
+        try:
+            wait_until(process, lambda moment=moment: sum(map(rows, folders)) >= moment)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         wait_for_the_end_of_its_runs(workdir)
     process = start(file, workdir, environment)
