@@ -72,7 +72,8 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
         limit=options.memory * GIB,
         jobs=jobs,
         environment=environment,
-        only_known=options.report,
+        only_known=options.report
+        or not (local or options.topology),  # other machines cannot be timed from here
     )
     if options.report:
         return finish(sweep, planned, {})

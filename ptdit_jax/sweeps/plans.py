@@ -182,7 +182,8 @@ def report(sweep: Sweep, plans: Mapping[str, Plan], jobs: int) -> str:
     """Every point with its figures, and the time of all, in Markdown."""
     rows, total = [], 0.0
     for point in sweep.points:
-        known, planned = figures(point.config), plans[point.name]
+        known = figures(point.config)
+        planned = plans.get(point.name, Plan(math.nan, math.inf, math.nan))
         seconds = planned.seconds(point.config)
         total += seconds
         rows.append(
@@ -192,10 +193,11 @@ def report(sweep: Sweep, plans: Mapping[str, Plan], jobs: int) -> str:
                 f"{known.macs / 1e6:,.1f}",
                 f"{known.tokens:,}",
                 triple(known.window) if known.window else "",
-                f"{planned.memory / MIB:,.0f}" + ("" if planned.fits else " does not fit"),
-                f"{1e3 * planned.step_seconds:,.1f}",
+                _known(planned.memory / MIB, ",.0f")
+                + (" does not fit" if planned.memory > planned.limit else ""),
+                _known(1e3 * planned.step_seconds, ",.1f"),
                 f"{point.config.train.steps:,}",
-                f"{seconds / 60:,.1f}",
+                _known(seconds / 60, ",.1f"),
                 point.after or "",
             ]
         )
@@ -212,12 +214,14 @@ def report(sweep: Sweep, plans: Mapping[str, Plan], jobs: int) -> str:
     ]
     has_order = any(point.after for point in sweep.points)
     header, rows = ([*header, "starts from"], rows) if has_order else (header, [row[:-1] for row in rows])
+    text = f"{table(header, rows)}\n\nMACs: one forward pass of one sample."
+    if not plans:
+        return f"{text}  Memory and time are not known for machines that are neither here nor given by --topology."
     limit = next(iter(plans.values())).limit
     return (
-        f"{table(header, rows)}\n\n{len(rows)} runs, {_duration(total / jobs)} in all, {jobs} at a time; a device "
-        f"has {limit / MIB:,.0f} MiB.  MACs: one forward pass of one sample.  Memory: the compiled training step.  "
-        "Time: steps as timed here with nothing else running (for a topology: what its chips need at least), samples "
-        f"by the same speed, and {START:.0f} s of start."
+        f"{text}  Memory: the compiled training step, of {limit / MIB:,.0f} MiB that a device has for a run.  Time: "
+        "steps as timed here with nothing else running (for a topology: what its chips need at least), samples by the "
+        f"same speed, and {START:.0f} s of start.\n\n{len(rows)} runs, {_duration(total / jobs)} in all, {jobs} at a time."
     )
 
 
@@ -227,7 +231,7 @@ def check(sweep: Sweep, plans: Mapping[str, Plan]) -> None:
     Raises:
       ValueError: naming those that do not.
     """
-    big = [point for point in sweep.points if not plans[point.name].fits]
+    big = [point for point in sweep.points if point.name in plans and not plans[point.name].fits]
     if big:
         worst = max((plans[point.name] for point in big), key=lambda plan: plan.memory)
         raise ValueError(
@@ -243,6 +247,10 @@ def host_memory() -> int:
     control = Path("/sys/fs/cgroup/memory.max")
     given = control.read_text().strip() if control.exists() else "max"
     return min(memory, int(given)) if given.isdecimal() else memory
+
+
+def _known(value: float, form: str) -> str:
+    return "" if math.isnan(value) else format(value, form)
 
 
 def _duration(seconds: float) -> str:

@@ -8,12 +8,12 @@ import collections
 import dataclasses
 import importlib.util
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ptdit_jax import cli, models
+from ptdit_jax import cli, models, results
 from ptdit_jax import config as rules
 
 NAME = re.compile(
@@ -27,14 +27,12 @@ class Point:
 
     Attributes:
       name: its folder, `points/NAME` of the sweep's.
-      fields: what it says otherwise than the base, by "section.field".
       arguments: of `ptdit_jax.train`, without --workdir.
       config: what they give.
       after: the point whose parameters it starts with, and which has to be done before; None for random ones.
     """
 
     name: str
-    fields: dict[str, Any]
     arguments: tuple[str, ...]
     config: Any
     after: str | None = None
@@ -116,7 +114,7 @@ def load(
     for point, fields in given:
         arguments = [f"--config={bases[size]}", *(_flag(*field) for field in fields.items()), *extra]
         if (config := problems.catch(point, _parse(arguments))) is not None:
-            points.append(Point(point, dict(fields), tuple(arguments), config))
+            points.append(Point(point, tuple(arguments), config))
     problems.stop()
 
     sweep = Sweep(name, module.__doc__ or "", tuple(points), workdir or Path("runs/sweeps") / name)
@@ -212,11 +210,19 @@ def _validate(config: Any, check_data: bool) -> Callable[[], Any]:
 
 
 def _check_folder(folder: Path, config: Any) -> None:
-    """That the run in a folder, if there is one, can go on with this config."""
-    saved = folder / "config.json"
-    if not (folder / "checkpoints").is_dir() or not saved.is_file():
+    """That the run in a folder, if there is one, can go on with this config, and that its results are those of it."""
+    file = folder / "config.json"
+    if not (folder / "checkpoints").is_dir() or not file.is_file():
         return
-    if conflicts := rules.conflicts(rules.from_json(saved.read_text()), config):
+    saved = rules.from_json(file.read_text())
+    conflicts = rules.conflicts(saved, config)
+    if results.is_complete(saved, folder):
+        old, new = rules.flatten(saved), rules.flatten(config)
+        judged = [field for field in new if field.startswith(("sampling.", "evaluation."))]
+        conflicts += [
+            f"{field}={new[field]!r}, was {old[field]!r}" for field in judged if new[field] != old[field]
+        ]
+    if conflicts:
         rule = f"{folder} has a run with another config; use another --workdir, or undo"
         raise ValueError(f"{rule}: {'; '.join(conflicts)}")
 
@@ -243,7 +249,6 @@ def _warm(sweep: Sweep, steps: int) -> Sweep:
             arguments = (*point.arguments, *(_flag(*field) for field in fields.items()))
             point = dataclasses.replace(
                 point,
-                fields=point.fields | fields,
                 arguments=arguments,
                 config=_parse(list(arguments))(),
                 after=source,
@@ -252,11 +257,3 @@ def _warm(sweep: Sweep, steps: int) -> Sweep:
     if all(point.after is None for point in points):
         raise ValueError("--warm-start: no two points differ in their compression ratio alone")
     return dataclasses.replace(sweep, points=tuple(points))
-
-
-def by_variant(points: Iterable[Point]) -> dict[str, list[Point]]:
-    """The points of each variant."""
-    variants = collections.defaultdict[str, list[Point]](list)
-    for point in points:
-        variants[point.variant].append(point)
-    return dict(variants)

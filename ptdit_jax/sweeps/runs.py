@@ -95,14 +95,11 @@ def run(
         try:
             while running or (waiting and not stop.signal):
                 for point in list(waiting):
+                    ready = point.after is None or states[point.after] == "done"
                     if point.after in failed:
                         failed[point.name] = f"it starts from {point.after}, which failed"
                         waiting.remove(point)
-                    elif (
-                        len(running) < jobs
-                        and not stop.signal
-                        and states.get(point.after or "", "done") == "done"
-                    ):
+                    elif ready and len(running) < jobs and not stop.signal:
                         waiting.remove(point)
                         running.append(_Run(sweep, point, environment))
                         say(f"[{count - len(waiting)}/{count}] {point.name} started")

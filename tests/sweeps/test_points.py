@@ -30,7 +30,9 @@ def test_every_sweep_is_valid(file):
 
 def test_the_ablations_are_those_of_table_2_with_three_seeds():
     sweep = points.load("configs/sweeps/ablations.py")
-    variants = points.by_variant(sweep.points)
+    variants = {}
+    for point in sweep.points:
+        variants.setdefault(point.variant, []).append(point)
     assert all([point.config.seed for point in group] == [0, 1, 2] for group in variants.values())
     full = rules.flatten(variants["full"][0].config)
     changes = {
