@@ -221,7 +221,8 @@ def report(sweep: Sweep, plans: Mapping[str, Plan], jobs: int) -> str:
     return (
         f"{text}  Memory: the compiled training step, of {limit / MIB:,.0f} MiB that a device has for a run.  Time: "
         "steps as timed here with nothing else running (for a topology: what its chips need at least), samples by the "
-        f"same speed, and {START:.0f} s of start.\n\n{len(rows)} runs, {_duration(total / jobs)} in all, {jobs} at a time."
+        f"same speed, and {START:.0f} s of start.\n\n{len(rows)} runs, "
+        f"{_duration(total / jobs)} in all, {jobs} at a time."
     )
 
 
