@@ -11,18 +11,19 @@ On digits every variant is trained with three seeds, and judged by 500 samples: 
 scans, in the space of the decision values of a classifier of digits; the share that it recognises; precision, recall.
 
 What digits cannot show: an image of 8x8 tokens has few details and no global composition to get right, so that windows
-alone, or proxies alone, already see most of what there is, and the networks here are fifty times smaller than those of
+alone, or proxies alone, already see most of what there is, and the network here is a hundred times smaller than that of
 the paper.  The order of variants says how far chance reaches and that every variant trains; it says nothing of the
 order on photographs.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from configs.sweeps.common import DIGITS, Point, over_seeds, ratio
 
 BASES = {"digits": "configs/c2i_digits.py", "imagenet": "configs/c2i_imagenet_256_dit.py"}
 
-VARIANTS: dict[str, dict] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},
     "no-giim": {"model.giim": False},
     "no-swsa": {"model.shift_every": -1},
@@ -35,13 +36,15 @@ VARIANTS: dict[str, dict] = {
     "ratio-4x4": ratio(4),
     "ratio-8x8": ratio(8),
 }
-"""Each as the one before the comma of the paper's table says: one thing other than in "full"."""
+"""The rows of the paper's table, one thing other than in "full" each."""
 
 
 def points(size: str) -> Iterator[Point]:
     """On digits with three seeds each; on ImageNet 256 as in the paper, guidance 6 and 50 steps, with one."""
     if size == "digits":
-        base = {**DIGITS, "model.patch": 1, **ratio(2)}
+        # Pixels are tokens, so that windows of 8x8 exist.
+        small = {"model.patch": 1, "model.depth": 2, "data.batch": 32, "train.steps": 1000}
+        base = {**DIGITS, **small, **ratio(2)}
         yield from over_seeds((name, {**base, **fields}) for name, fields in VARIANTS.items())
     else:
         base = {"sampling.guidance": 6.0, "sampling.steps": 50}

@@ -14,9 +14,10 @@ DIGITS: dict[str, Any] = {
     "train.steps": 1500,
     "checkpoint.every": 500,
     "checkpoint.keep": 1,
+    "sampling.steps": 12,
     "sampling.count": 50,
 }
-"""Runs on digits that are short enough to make many of them: half the width and half the steps of `c2i_digits`."""
+"""Runs on digits short enough to make many of them: half the width, steps and steps of the sampler of `c2i_digits`."""
 
 
 def over_seeds(points: Iterable[Point], seeds: Iterable[int] = (0, 1, 2)) -> Iterator[Point]:

@@ -40,7 +40,7 @@ def start(file, workdir, environment):
 def undisturbed(file, environment, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
     process = start(file, workdir, environment)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     return workdir, output
 
@@ -73,13 +73,13 @@ def test_a_sweep_killed_three_times_ends_with_the_same_table(undisturbed, file, 
     for moment in sorted(random.Random(0).sample(range(1, 24), KILLS)):
         process = start(file, workdir, environment)
         try:
-            wait_until(process, lambda moment=moment: sum(map(rows, folders)) >= moment)
+            wait_until(process, lambda moment=moment: sum(map(rows, folders)) >= moment, 600)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         wait_for_the_end_of_its_runs(workdir)
     process = start(file, workdir, environment)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
 
     table, expected = (
