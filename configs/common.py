@@ -123,6 +123,7 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.guidance_interval = (0.0, 1.0)  # guide only for t inside
     sampling.count = 64  # samples in the picture that a run ends with
     sampling.batch = 64  # samples made together (with guidance the network sees twice as many)
+    sampling.seed = 0  # of the noise of that picture and of the samples judged
     sampling.ema = 0.9999  # the EMA that is sampled; 0 = the raw parameters
 
     evaluation = config.evaluation = ml_collections.ConfigDict()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from scipy import ndimage
 from sklearn.datasets import load_digits
 
 from data_pipelines import captions
@@ -83,16 +84,31 @@ def digit_scans() -> tuple[np.ndarray, np.ndarray]:
     return scans.reshape(-1, DIGIT_SIDE, DIGIT_SIDE).astype(np.float32) / 8 - 1, labels.astype(np.int32)
 
 
+def enlarged(scans: np.ndarray, side: int) -> np.ndarray:
+    """Scans (N, 8, 8) as (N, side, side), linear between the centres of pixels: larger, with no more detail.
+
+    Args:
+        scans: any number of them; with side 8 they are returned as they are.
+        side: a multiple of 8.
+    """
+    if side == DIGIT_SIDE:
+        return scans
+    zoom = (1, side // DIGIT_SIDE, side // DIGIT_SIDE)
+    return ndimage.zoom(scans, zoom, order=1, mode="nearest", grid_mode=True)
+
+
 class Digits:
-    """The 8x8 scans of `digit_scans` as one-channel images (1, 1, 8, 8)."""
+    """The scans of `digit_scans` as one-channel images (1, 1, side, side), enlarged for a side of 16, 24, ..."""
 
     classes = DIGIT_CLASSES
-    shape = (1, 1, DIGIT_SIDE, DIGIT_SIDE)
     text: TextInfo | None = None
 
-    def __init__(self) -> None:
-        """Loads the scans, 0.5 MB."""
-        self._scans, self._labels = digit_scans()
+    def __init__(self, height: int = DIGIT_SIDE, width: int = DIGIT_SIDE) -> None:
+        """Loads the scans, 0.5 MB; for a size that they cannot have, as they are."""
+        side = height if height == width and height > 0 and height % DIGIT_SIDE == 0 else DIGIT_SIDE
+        scans, self._labels = digit_scans()
+        self._scans = enlarged(scans, side)
+        self.shape = (1, 1, side, side)
 
     def __len__(self) -> int:
         """Returns 1797."""
@@ -173,7 +189,7 @@ class MovingDigits:
 
 
 SOURCES: dict[str, Callable[[Any], Source]] = {
-    "digits": lambda data: Digits(),
+    "digits": lambda data: Digits(data.height, data.width),
     "captioned_digits": lambda data: CaptionedDigits(),
     "moving_digits": lambda data: MovingDigits(data.frames, data.height, data.width),
     "arrays": lambda data: ArrayFolder(data.path),

@@ -37,27 +37,6 @@ Environment: PTDIT_PYTHON, the Python (3.11 or newer) to make .venv with.
 USAGE
 }
 
-wrong() {
-    say "error: $*"
-    exit 2
-}
-
-has_nvidia() {
-    [[ -e /dev/nvidia0 || -e /dev/nvidiactl || -e /dev/dxg ]] || nvidia-smi -L &>/dev/null
-}
-
-has_tpu() {
-    # TPUs are PCI devices of Google with one of these numbers (v2/v3, v4, v5p, v5e, v6e, 7x); others are not TPUs.
-    local device
-    for device in /sys/bus/pci/devices/*; do
-        [[ $(cat "$device/vendor" 2>/dev/null) == 0x1ae0 ]] || continue
-        case $(cat "$device/device") in
-            0x0027 | 0x0056 | 0x005e | 0x0062 | 0x0063 | 0x006f | 0x0076) return 0 ;;
-        esac
-    done
-    return 1
-}
-
 accelerator=auto
 simulate=
 max_restarts=0
@@ -102,33 +81,7 @@ if [[ -n $simulate ]]; then
     accelerator=cpu
 fi
 
-if [[ $accelerator == auto ]]; then
-    if has_nvidia; then
-        accelerator=cuda
-    elif has_tpu; then
-        accelerator=tpu
-    else
-        accelerator=cpu
-    fi
-    say "accelerator: $accelerator (detected; --accelerator chooses another)"
-fi
-# Naming the platform makes JAX stop with an error, and not use the CPU instead, when the accelerator does not work.
-case $accelerator in
-    cpu)
-        setup_env requirements.txt
-        platforms=cpu
-        ;;
-    cuda | tpu)
-        setup_env requirements.txt "requirements-$accelerator.txt"
-        platforms=$accelerator,cpu
-        ;;
-    *) wrong "--accelerator $accelerator: must be cpu, cuda, tpu or auto" ;;
-esac
-export JAX_PLATFORMS=${JAX_PLATFORMS:-$platforms}
-if [[ $accelerator == cpu ]]; then
-    # Huge pages for the temporary arrays of a step, which XLA allocates anew each time: a third faster.
-    export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
-fi
+setup_accelerator "$accelerator"
 
 cd "$REPO"
 say "training: python -m ptdit_jax.train ${arguments[*]}"

@@ -5,6 +5,10 @@
 # sets PYTHON to the environment's interpreter.  A file is installed once: a stamp in .venv records the hash of what
 # was installed, and is written after pip has ended well, so that an interrupted installation is repeated.  Scripts
 # started at the same time wait for each other.  $PTDIT_PYTHON names the interpreter to make the environment with.
+#
+#   setup_accelerator KIND    KIND: cpu, cuda, tpu, or auto to look for one
+#
+# does that with the wheels of JAX for KIND, and exports what makes JAX use it.
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -13,6 +17,11 @@ say() { printf '[%s] %s\n' "$(basename "$0")" "$*" >&2; }
 die() {
     say "error: $*"
     exit 1
+}
+
+wrong() {
+    say "error: $*"
+    exit 2
 }
 
 is_python311() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
@@ -68,4 +77,51 @@ setup_env() {
         for file in "$@"; do install_requirements "$file"; done
     ) 9>"$REPO/.venv/setup.lock" || exit 1
     PYTHON=$REPO/.venv/bin/python
+}
+
+has_nvidia() {
+    [[ -e /dev/nvidia0 || -e /dev/nvidiactl || -e /dev/dxg ]] || nvidia-smi -L &>/dev/null
+}
+
+has_tpu() {
+    # TPUs are PCI devices of Google with one of these numbers (v2/v3, v4, v5p, v5e, v6e, 7x); others are not TPUs.
+    local device
+    for device in /sys/bus/pci/devices/*; do
+        [[ $(cat "$device/vendor" 2>/dev/null) == 0x1ae0 ]] || continue
+        case $(cat "$device/device") in
+            0x0027 | 0x0056 | 0x005e | 0x0062 | 0x0063 | 0x006f | 0x0076) return 0 ;;
+        esac
+    done
+    return 1
+}
+
+setup_accelerator() {
+    local accelerator=$1 platforms
+    if [[ $accelerator == auto ]]; then
+        if has_nvidia; then
+            accelerator=cuda
+        elif has_tpu; then
+            accelerator=tpu
+        else
+            accelerator=cpu
+        fi
+        say "accelerator: $accelerator (detected; --accelerator chooses another)"
+    fi
+    # Naming the platform makes JAX stop with an error, and not use the CPU instead, when the accelerator does not work.
+    case $accelerator in
+        cpu)
+            setup_env requirements.txt
+            platforms=cpu
+            ;;
+        cuda | tpu)
+            setup_env requirements.txt "requirements-$accelerator.txt"
+            platforms=$accelerator,cpu
+            ;;
+        *) wrong "--accelerator $accelerator: must be cpu, cuda, tpu or auto" ;;
+    esac
+    export JAX_PLATFORMS=${JAX_PLATFORMS:-$platforms}
+    if [[ $accelerator == cpu ]]; then
+        # Huge pages for the temporary arrays of a step, which XLA allocates anew each time: a third faster.
+        export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}
+    fi
 }

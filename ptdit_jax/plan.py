@@ -37,7 +37,7 @@ from ptdit_jax.parallel import hlo, hlo_cost, topology
 from ptdit_jax.parallel.axes import AXES
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan_report import Memory, Plan, as_json, comparison_report, plan_report, plans_report
-from ptdit_jax.program import make_program
+from ptdit_jax.program import Program, make_program
 
 
 def main(argv: Sequence[str]) -> int:
@@ -198,7 +198,7 @@ def measure(name: str, config: Any, machine: topology.Topology, mesh: Mesh) -> P
     )
     began = time.perf_counter()
     try:
-        compiled = program.lower().compile()
+        compiled, memory = compile_step(program)
     except jax.errors.JaxRuntimeError as error:
         needed = out_of_memory(str(error))
         if needed is None:
@@ -206,21 +206,28 @@ def measure(name: str, config: Any, machine: topology.Topology, mesh: Mesh) -> P
         seconds = time.perf_counter() - began
         return dataclasses.replace(plan, seconds=seconds, out_of_memory=needed)
     seconds = time.perf_counter() - began
-    stats = compiled.memory_analysis()
     analysis = compiled.cost_analysis() or {}
     return dataclasses.replace(
         plan,
         seconds=seconds,
-        memory=Memory(
-            arguments=stats.argument_size_in_bytes,
-            outputs=stats.output_size_in_bytes,
-            aliased=stats.alias_size_in_bytes,
-            temporaries=stats.temp_size_in_bytes,
-            code=stats.generated_code_size_in_bytes,
-        ),
+        memory=memory,
         cost=hlo_cost.program_cost(hlo.parse(compiled.as_text() or ""), mesh.shape),
         flops_once=analysis.get("flops", math.nan),
     )
+
+
+def compile_step(program: Program) -> tuple[Any, Memory]:
+    """The executable of a training step, and what a device needs for it."""
+    compiled = program.lower().compile()
+    stats = compiled.memory_analysis()
+    memory = Memory(
+        arguments=stats.argument_size_in_bytes,
+        outputs=stats.output_size_in_bytes,
+        aliased=stats.alias_size_in_bytes,
+        temporaries=stats.temp_size_in_bytes,
+        code=stats.generated_code_size_in_bytes,
+    )
+    return compiled, memory
 
 
 def out_of_memory(message: str) -> float | None:

@@ -42,6 +42,13 @@ def is_visible(config: Any) -> bool:
     return config.data.pixels_per_latent == 1 and config.model.channels in (1, 3)
 
 
+def is_complete(config: Any, workdir: Path) -> bool:
+    """Whether a run's folder holds all that `finish` makes."""
+    samples = "samples.png" if is_visible(config) else "samples.npz"
+    verdict = () if EVALUATIONS[config.evaluation.name] is None else ("evaluation.json",)
+    return all((workdir / name).exists() for name in ("loss.png", samples, *verdict))
+
+
 def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh: Mesh) -> None:
     """Make what is missing of `NAMES` in a run's folder, and say what is there.
 
@@ -68,7 +75,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
             asked.numbers,
             text=asked.text,
             sampling=config.sampling,
-            seed=config.seed,
+            seed=config.sampling.seed,
             mesh=mesh,
         )
         if is_host and not samples.exists():

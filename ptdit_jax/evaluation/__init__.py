@@ -21,3 +21,11 @@ EVALUATIONS: dict[str, Callable[[np.ndarray, np.ndarray], Report] | None] = {
     "digits": judge_digits,
 }
 """By name: a function of samples (N, C, F, H, W) and the labels (N,) asked for, or None for no judgement."""
+
+BETTER: dict[str, str] = {
+    "frechet_distance": "lower",
+    "recognition": "higher",
+    "precision": "higher",
+    "recall": "higher",
+}
+"""Figures by which networks are ranked, the most telling first, and which direction is better."""

@@ -48,8 +48,19 @@ def test_captioned_digits_have_every_scan_with_every_phrasing():
     assert np.bincount([source[i]["label"] for i in range(20)]).tolist() == [2] * 10  # those that are judged
 
 
+def test_enlarged_digits_are_linear_between_the_centres_of_pixels():
+    scans, _ = digit_scans()
+    source = open_source(data_config(name="digits", height=16, width=16))
+    assert source.shape == (1, 1, 16, 16)
+    x = source[5]["x"][0, 0]
+    assert x.dtype == np.float32
+    row = scans[5][0] * 0.75 + scans[5][1] * 0.25  # a quarter of a pixel below the centre of the first row
+    np.testing.assert_allclose(x[1, 1::2][:-1], row[:-1] * 0.75 + row[1:] * 0.25, atol=1e-6)
+    np.testing.assert_allclose(x[0, 0], scans[5][0, 0], atol=1e-6)
+
+
 @pytest.mark.parametrize("fields", [{"height": 16}, {"width": 4}, {"frames": 2}])
-def test_digits_have_one_size(fields):
+def test_digits_have_few_sizes(fields):
     with pytest.raises(ValueError, match=r"data\.frames, data\.height, data\.width = .*\(1, 8, 8\)"):
         open_source(data_config(**(dict(name="digits", height=8, width=8) | fields)))
 

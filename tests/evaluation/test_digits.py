@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ptdit_jax.evaluation import EVALUATIONS
+from data_pipelines.sources import digit_scans, enlarged
+from ptdit_jax.evaluation import BETTER, EVALUATIONS
 from ptdit_jax.evaluation.digits import judge_digits, split_scans
 
 
@@ -49,6 +50,32 @@ def test_noise_is_not_recognised():
     assert report.nearest_generated > 2 * report.nearest_real
 
 
+def test_features_tell_real_digits_from_means_noise_and_a_missing_class():
+    images, labels = held_out()
+    real = judge_digits(images, labels)
+    assert real.comparison.frechet_distance < 2 * real.frechet_real
+    assert (real.comparison.precision, real.comparison.recall > 0.7) == (1, True)
+    means = np.stack([images[labels == digit].mean(axis=0) for digit in range(10)])[labels]
+    noise = np.random.default_rng(0).normal(size=images.shape)
+    no_sevens = np.where((labels == 7)[:, None, None, None, None], images[labels == 1][0], images)
+    for worse, recall in ((means, 0.1), (noise, 0.1), (no_sevens, real.comparison.recall - 0.05)):
+        report = judge_digits(worse, labels)
+        assert report.comparison.frechet_distance > 5 * real.comparison.frechet_distance
+        assert report.comparison.recall < recall
+
+
+def test_enlarged_digits_are_judged_as_what_they_show():
+    scans, labels = digit_scans()
+    large = enlarged(scans, 16)
+    assert large.shape == (1797, 16, 16)
+    assert abs(large).max() <= 1
+    report = judge_digits(large[:, None, None], labels)
+    assert report.recognition > 0.98
+    assert report.variety == pytest.approx(1)
+    assert report.nearest_generated == 0
+    assert report.comparison.frechet_distance == pytest.approx(0, abs=1e-6)
+
+
 def test_one_bad_class_is_found():
     images, labels = held_out()
     images = images.copy()
@@ -75,7 +102,12 @@ def test_report_is_deterministic_and_complete():
         "variety",
         "nearest_generated",
         "nearest_real",
+        "frechet_distance",
+        "precision",
+        "recall",
+        "frechet_real",
     }
+    assert set(BETTER) < set(report.metrics())
     assert "450 generated digits" in str(report)
     assert EVALUATIONS["digits"] is judge_digits
     assert EVALUATIONS["none"] is None
@@ -85,6 +117,7 @@ def test_report_is_deterministic_and_complete():
     ("change", "message"),
     [
         (lambda x, y: (x[:, 0], y), r"images \(450, 1, 8, 8\)"),
+        (lambda x, y: (x[..., :4], y), r"images \(450, 1, 1, 8, 4\)"),
         (lambda x, y: (x, y[:-1]), r"labels \(449,\)"),
         (
             lambda x, y: (np.where(np.arange(450)[:, None, None, None, None] == 3, np.nan, x), y),

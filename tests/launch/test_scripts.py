@@ -14,7 +14,7 @@ import yaml
 
 from tests.training.runs import ROOT
 
-SCRIPTS = ("run.sh", "setup_env.sh", "slurm.sbatch", "tpu_pod.sh")
+SCRIPTS = ("run.sh", "setup_env.sh", "slurm.sbatch", "sweep.sh", "tpu_pod.sh")
 
 
 def script(name, arguments, cwd=ROOT):
@@ -75,6 +75,19 @@ def test_run_starts_what_it_is_told(repository, arguments, command):
     assert done.returncode == 0, done.stderr
     train = f"{repository}/.venv/bin/python -m ptdit_jax.train"
     assert done.stdout.strip() == command.format(train=train)
+
+
+def test_sweep_starts_what_it_is_told(repository):
+    done = script("sweep.sh", "--accelerator=cpu a.py --jobs 2", cwd=repository)
+    assert done.stdout.strip() == "-m ptdit_jax.sweep a.py --jobs 2"
+    for arguments, message in (
+        ("", "a sweep is missing"),
+        ("a.py --accelerator", "--accelerator needs"),
+        ("a.py --accelerator gpu", "--accelerator gpu: must be cpu, cuda, tpu or auto"),
+    ):
+        done = script("sweep.sh", arguments, cwd=repository)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
 
 
 @pytest.mark.parametrize(

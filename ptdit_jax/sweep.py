@@ -1,0 +1,175 @@
+"""Run a sweep: check and plan all its points, train them, and compare them in a table and a report.
+
+    python -m ptdit_jax.sweep FILE[:SIZE] [--dry-run | --status | --report] [--jobs N] [--warm-start [STEPS]]
+        [--backend local|slurm|jobset] [--topology NAME] [--memory GIB] [--workdir DIR] [--config.FIELD=VALUE ...]
+
+FILE is a file like those in configs/sweeps/, SIZE one of its sizes.  DIR, `runs/sweeps/NAME` for a file NAME.py, gets
+
+    points/POINT/  the folder of an ordinary run, with log.txt and attempts.json
+    plans.json     memory and speed of every point
+    table.parquet  table.csv  report.html
+
+The same command again goes on where the sweep was stopped, with the same table at the end but for times and memory.
+
+--dry-run          check and plan all points, show what they cost, and stop
+--status           show how far each point is, again and again on a terminal
+--report           write the table and the report of what there is
+--jobs N           runs at a time, each with its share of the CPU's cores (default 1)
+--warm-start       points that differ from an earlier one in the compression ratio alone start from its parameters,
+                   and train STEPS steps (default: as many as they have)
+--backend slurm    submit what is not done as an array of jobs (N at a time with --jobs N), each of which is
+                   launch/slurm.sbatch; jobset: as a JobSet of launch/jobset.yaml for each point
+--topology NAME    plan for a machine that need not be there, such as v5e:4x4; its data is not looked at here
+--memory GIB       that a device has for a run; a point that needs more is refused (default: all it has)
+
+Exit code: 0 done; 1 points have failed; 2 the command, the sweep or one of its points is wrong, and nothing has
+started; 143 and 130 after SIGTERM and Ctrl-C, which the runs survive with a checkpoint.
+"""
+
+import argparse
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from ptdit_jax import cli
+from ptdit_jax.cost_report import table
+from ptdit_jax.plan_report import GIB
+from ptdit_jax.sweeps import plans, points, report, runs, schedulers, tables
+
+
+def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Check, plan, run and report; returns the exit code."""
+    local = options.backend == "local"
+    if options.jobs < 0 or (options.jobs == 0 and local):
+        raise ValueError(f"--jobs={options.jobs} must be at least 1")
+    if options.warm_start is not None and not local:
+        raise ValueError(
+            f"--warm-start needs --backend=local: jobs of {options.backend} do not wait for each other"
+        )
+
+    # --- points
+    sweep = points.load(
+        options.file,
+        extra,
+        workdir=options.workdir,
+        warm_start=options.warm_start,
+        check_data=local and not options.topology and not (options.status or options.report),
+    )
+    if options.status:
+        return show_status(sweep)
+
+    # --- plans
+    jobs = options.jobs if local else 1
+    environment = share_of_cores(jobs)
+    planned = plans.plan(
+        sweep,
+        machine=options.topology,
+        limit=options.memory * GIB,
+        jobs=jobs,
+        environment=environment,
+        only_known=options.report
+        or not (local or options.topology),  # other machines cannot be timed from here
+    )
+    if options.report:
+        return finish(sweep, planned, {})
+    print(plans.report(sweep, planned, jobs), flush=True)
+    plans.check(sweep, planned)
+    if options.dry_run:
+        return 0
+
+    # --- runs
+    if not local:
+        return schedulers.submit(sweep, options.backend, options.jobs)
+    failed, stopped = runs.run(
+        sweep, jobs=jobs, environment=environment, say=lambda line: print(line, flush=True)
+    )
+    if stopped:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return stopped
+    return finish(sweep, planned, failed)
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our options, and the fields of the config that all points get."""
+    about = (__doc__ or "").split("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m ptdit_jax.sweep",
+        usage=about[1].strip(),
+        description=about[0],
+        epilog="\n\n".join(about[2:]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("file", help=argparse.SUPPRESS)
+    what = parser.add_mutually_exclusive_group()
+    for flag in ("--dry-run", "--status", "--report"):
+        what.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
+    add("--jobs", type=int, default=None, help=argparse.SUPPRESS)
+    add("--warm-start", type=int, nargs="?", const=0, default=None, help=argparse.SUPPRESS)
+    add("--backend", choices=("local", "slurm", "jobset"), default="local", help=argparse.SUPPRESS)
+    add("--topology", help=argparse.SUPPRESS)
+    add("--memory", type=float, default=0.0, help=argparse.SUPPRESS)
+    add("--workdir", type=Path, help=argparse.SUPPRESS)
+    add("--debug", action="store_true", help=argparse.SUPPRESS)
+    options, extra = parser.parse_known_args(argv)
+    if options.jobs is None:
+        options.jobs = 1 if options.backend == "local" else 0
+    for argument in extra:
+        if not re.match(r"--config\.[\w.]+=", argument):
+            parser.error(f"{argument!r} is no option; fields of all points are --config.FIELD=VALUE")
+    return options, extra
+
+
+def share_of_cores(jobs: int) -> dict[str, str]:
+    """The environment of runs: threads of XLA and BLAS by the cores that each of `jobs` runs has."""
+    if jobs == 1:
+        return dict(os.environ)
+    cores = str(max(1, len(os.sched_getaffinity(0)) // jobs))
+    return os.environ | {name: cores for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
+def show_status(sweep: points.Sweep) -> int:
+    """Print how far each point is; on a terminal until all are done or have failed."""
+    while True:
+        progress = {point.name: runs.progress(sweep, point) for point in sweep.points}
+        rows = []
+        for point in sweep.points:
+            one = progress[point.name]
+            age = "" if one.written is None else f"{max(0.0, time.time() - one.written):,.0f} s ago"
+            loss = "" if one.loss is None else f"{one.loss:.4f}"
+            steps = f"{one.step:,} of {point.config.train.steps:,}"
+            rows.append([point.name, one.state, steps, loss, age, one.error])
+        states = [one.state for one in progress.values()]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        text = f"{table(['point', 'state', 'steps', 'loss', 'last written', ''], rows)}\n\n{counts}"
+        if not sys.stdout.isatty():
+            print(text)
+            return 0
+        print(f"\033[H\033[2J{text}", flush=True)  # from the top of an empty screen
+        if set(states) <= {"done", "failed"}:
+            return 0
+        time.sleep(2)
+
+
+def finish(sweep: points.Sweep, planned: dict[str, plans.Plan], failed: dict[str, str]) -> int:
+    """Write table and report, name the points that failed; returns the exit code."""
+    results = tables.collect(sweep, planned)
+    tables.write(results, sweep.workdir)
+    report.write(sweep, results)
+    names = ("report.html", "table.parquet", "table.csv")
+    print("see " + ", ".join(str(sweep.workdir / name) for name in names))
+    for name, reason in failed.items():
+        print(f"error: {name}: {reason}; log: {sweep.folder(name) / 'log.txt'}", file=sys.stderr)
+    return cli.FAILURE if failed else 0
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")  # this process only counts: accelerators are for the runs
+    arguments, fields = parse(sys.argv[1:])
+    sys.exit(cli.run(lambda: main(arguments, fields), debug=arguments.debug))

@@ -1,0 +1,1 @@
+"""Sweeps: many runs of `ptdit_jax.train` that differ in a few fields, planned, run and compared."""
