@@ -3,9 +3,9 @@
     launch/sweep.sh configs/sweeps/ablations.py --jobs 2
 
 Structure: without proxies (GIIM), without shifted windows (SWSA), without windows of either kind (TCM).
-Extraction of proxies: the mean of a window (full), its top-left token, a random one, or the mean weighted by
-similarity.  Injection: by cross-attention (full), interpolation, or a linear map.  Compression ratio: windows of 2x2
-(full), 4x4 or 8x8 tokens.
+Extraction of proxies: the mean of a window (full), its top-left token, a random one, or the one most similar to the
+others.  Injection: by cross-attention (full), interpolation, or a Linear for each token of a window.  Compression
+ratio: windows of 2x2 (full), 4x4 or 8x8 tokens.
 
 On digits every variant is trained with three seeds, and judged by 500 samples: their Fréchet distance from the real
 scans, in the space of the decision values of a classifier of digits; the share that it recognises; precision, recall.

@@ -6,8 +6,8 @@ from typing import Any
 Point = tuple[str, dict[str, Any]]
 """The name of a run, and what it says otherwise than the base."""
 
-BASELINES = ("dit",)
-"""Class-conditional families that PT-DiT is compared with; rows of `ptdit_jax.models.FAMILIES`."""
+BASELINES: dict[str, dict[str, Any]] = {"dit": {}, "dam": {"model.mediators": (1, 2, 2)}}
+"""Class-conditional families that PT-DiT is compared with (docs/baselines.md), and what each needs on digits."""
 
 DIGITS: dict[str, Any] = {
     "model.width": 64,

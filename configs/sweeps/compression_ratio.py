@@ -33,10 +33,6 @@ def points(size: str) -> Iterator[Point]:
         for window in (2, 4, 8, 16):
             if window <= tokens:
                 yield f"ptdit-{pixels}px-{window}x{window}", {**base, **ratio(window)}
-        for family in BASELINES:
-            fields = (
-                {"model.family": family}
-                if size == "digits"
-                else {"model.family": family, "model.variant": "S"}
-            )
-            yield f"{family}-{pixels}px", {**base, **ratio(2), **fields}
+        for family, small in BASELINES.items():
+            fields = small if size == "digits" else {"model.variant": "S"}
+            yield f"{family}-{pixels}px", {**base, **ratio(2), "model.family": family, **fields}

@@ -22,6 +22,7 @@ def points(size: str) -> Iterator[Point]:
         if size == "digits":
             for depth, width in SIZES:
                 fields = {"model.family": family, "model.depth": depth, "model.width": width}
+                fields |= BASELINES.get(family, {})
                 yield f"{family}-{depth}x{width}", {**DIGITS, **ratio(2), **fields}
         else:
             for name, variant in VARIANTS.items():
