@@ -14,7 +14,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0  # seeds parameters, noise, times, dropout and the data order
 
     model = config.model = ml_collections.ConfigDict()
-    model.family = "ptdit"  # "ptdit" or a baseline: "dit" (full attention, adaLN-Zero)
+    # "ptdit" or a baseline (docs/baselines.md): "dit" (also SiT), "pixart", "dam", and for video "full3d", "factorized"
+    model.family = "ptdit"
     model.variant = "S-Class"  # a row of `ptdit_jax.models.variants`, or "custom" (then set the next three)
     model.depth = 0  # blocks; 0 = the variant's
     model.width = 0  # D, features a token, a multiple of 16; 0 = the variant's
@@ -47,6 +48,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.tcm = True  # window and shifted-window attention (Eq. 2)
     model.extraction = "average"  # "average", "top_left", "random", "similarity" (Table 2)
     model.injection = "cross_attention"  # "cross_attention", "interpolate", "linear" (Table 2)
+    model.mediators = (1, 8, 8)  # family "dam": mediator tokens at most, along frames, rows and columns
+    # What is embedded of t: "1000t", or "1-t" (families "dit", "dam": SiT's, for its weights)
+    model.time_input = "1000t"
     model.positions = "grid"  # "grid", or "released" (the release's scrambled rows on non-square grids)
     model.compute_dtype = "float32"  # "float32" or "bfloat16"; parameters, norms and softmax stay float32
     # What the backward pass keeps: "none" everything; "block" the blocks' inputs; "attention" and the outputs of

@@ -32,6 +32,9 @@ PARTS: tuple[str, ...] = (
     "windows",  # window attention (Eq. 2)
     "shifted",  # shifted-window attention (Eq. 2)
     "full",  # global self-attention of a baseline
+    "mediators",  # attention through mediators (DAM)
+    "spatial",  # attention within each frame
+    "temporal",  # attention along the frames
     "text",  # cross-attention to the text
     "mlp",
     "output",  # final layer
@@ -168,19 +171,47 @@ def interpolation(layout: Windowing, width: int) -> Macs:
     return Macs(linear=min(map(cost, itertools.permutations(resized))))
 
 
-def dit_blocks(arch: Architecture, layout: Windowing, text_tokens: int) -> dict[str, Macs]:
-    """All blocks of `models.baselines.dit.DiTBlock`."""
-    del text_tokens
-    width, tokens = arch.width, math.prod(layout.grid)
-    block = {
-        "modulation": linear(1, width, 6 * width),
-        "full": self_attention(tokens, width),
-        "mlp": linear(tokens, width, 2 * arch.mlp_ratio * width),
-    }
+def baseline_blocks(arch: Architecture, layout: Windowing, text_tokens: int) -> dict[str, Macs]:
+    """All blocks of `models.baselines.block.BaselineBlock`."""
+    width, tokens = arch.width, layout.windows * layout.window_tokens
+    block = MIXERS[arch.family](layout, width)
+    parts = len(block) + 1  # with a shift, scale and gate each
+    block["mlp"] = linear(tokens, width, 2 * arch.mlp_ratio * width)
+    if arch.adaln == "zero":
+        block["modulation"] = linear(1, width, 3 * parts * width)
+    if arch.condition == "text":
+        block["text"] = cross_attention(tokens, text_tokens, width)
     return {part: macs * arch.depth for part, macs in block.items()}
 
 
-BLOCKS = {"ptdit": ptdit_blocks, "dit": dit_blocks}
+def full_mixer(layout: Windowing, width: int) -> dict[str, Macs]:
+    """`models.baselines.dit.FullAttention`."""
+    return {"full": self_attention(layout.windows * layout.window_tokens, width)}
+
+
+def mediator_mixer(layout: Windowing, width: int) -> dict[str, Macs]:
+    """`models.baselines.dam.MediatorAttention`: q, k, v and out of T tokens, 4 products of them with P mediators."""
+    tokens, mediators = layout.windows * layout.window_tokens, layout.windows
+    return {"mediators": linear(tokens, width, 4 * width) + Macs(attention=4 * mediators * tokens * width)}
+
+
+def factorized_mixers(layout: Windowing, width: int) -> dict[str, Macs]:
+    """`models.baselines.factorized`: frames are windows."""
+    frames, tokens = layout.windows, layout.window_tokens
+    return {
+        "spatial": self_attention(tokens, width) * frames,
+        "temporal": self_attention(frames, width) * tokens,
+    }
+
+
+MIXERS = {
+    "dit": full_mixer,
+    "pixart": full_mixer,
+    "full3d": full_mixer,
+    "dam": mediator_mixer,
+    "factorized": factorized_mixers,
+}
+BLOCKS = {"ptdit": ptdit_blocks, **dict.fromkeys(MIXERS, baseline_blocks)}
 
 
 def abstract(arch: Architecture) -> models.PTDiT:

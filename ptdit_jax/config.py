@@ -17,6 +17,7 @@ from ptdit_jax.evaluation import EVALUATIONS
 from ptdit_jax.models import architecture
 from ptdit_jax.models.compression import window_for
 from ptdit_jax.models.proxy import check_injection
+from ptdit_jax.models.variants import IMAGE_FAMILIES
 from ptdit_jax.models.window import Triple, Windowing, windowing
 from ptdit_jax.parallel.axes import AXES, RULES
 from ptdit_jax.training.optimizer import SCHEDULES
@@ -261,6 +262,11 @@ def _network(config: Config) -> Iterable[str]:
     arch = architecture(model, window, learn_variance=learn_variance)
     if arch.giim:
         yield from _attempt(lambda: check_injection(arch.injection, tokens, arch.linear_tokens))
+    if arch.family in IMAGE_FAMILIES and config.data.frames > 1:
+        yield (
+            f"data.frames={config.data.frames} must be 1 with model.family={arch.family!r}, whose positions are those "
+            "of one frame; 'full3d' and 'factorized' are for videos"
+        )
     allowed = (2 * arch.channels,) if learn_variance else (arch.channels, 2 * arch.channels)
     if arch.out_channels not in allowed:
         yield (

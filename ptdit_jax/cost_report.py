@@ -140,9 +140,10 @@ def macs_table(costs: Sequence[Cost]) -> str:
 
 
 def parts_table(sizes: Sequence[tuple[str, Size]]) -> str:
-    """MACs of every part."""
-    rows = [[name, *(amount(size.parts[part].total) for part in complexity.PARTS)] for name, size in sizes]
-    return table(["model", *complexity.PARTS], rows)
+    """MACs of every part that one of the networks has."""
+    parts = [part for part in complexity.PARTS if any(size.parts[part].total for _, size in sizes)]
+    rows = [[name, *(amount(size.parts[part].total) for part in parts)] for name, size in sizes]
+    return table(["model", *parts], rows)
 
 
 def share_table(sides: Sequence[int]) -> str:

@@ -10,7 +10,7 @@ process: NAME is "v5e:2x2", "v5p:8x8x8", "cpu:8", ...  Nothing is allocated and 
                       topologies, or once for each
 --batch-per-replica   samples a step for each replica (data x fsdp), on machines of several sizes
 --sweep               every factorisation of the chips into the mesh axes that --mesh leaves open, best first
---compare full        also the full-attention block of the same width (DiT without text), and the ratio of traffic
+--compare full        also full attention among all tokens in blocks of the same width, and the ratio of traffic
 
 Exit code: 0 done, whether it fits or not; 2 the command or the config is wrong.
 """
@@ -168,12 +168,12 @@ def factorisations(chips: int, sizes: dict[str, int]) -> Iterator[dict[str, int]
 
 
 def full_attention(config: Any) -> Any:
-    """The config with the blocks of DiT: full self-attention, the same width, heads, depth, size and mesh."""
+    """The config with the blocks of DiT or, with text, PixArt-α: the same width, heads, depth, size and mesh."""
     window, _ = rules.layout(config)
     arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
     full = copy.deepcopy(config)
     full.model.update(
-        {"family": "dit", "variant": "custom", "condition": "class", "adaln": "auto", "zero_linears": "auto"}
+        {"family": "full3d", "variant": "custom"}
         | {"depth": arch.depth, "width": arch.width, "heads": arch.heads}
     )
     return full

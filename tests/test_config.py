@@ -54,6 +54,7 @@ WRONG = [
     ({"model__heads": 5}, "model.width=96 must be a multiple of model.heads=5"),
     ({"model__variant": "XXL"}, "model.variant='XXL' is unknown; it is one of"),
     ({"model__family": "unet"}, "model.family='unet' is unknown"),
+    ({"model__family": "dam", "data__frames": 4}, "data.frames=4 must be 1 with model.family='dam'"),
     ({"model__depth": 0}, "model.depth=0 must be at least 1"),
     ({"model__shift_every": 4}, "model.shift_every=4 must divide the depth 6"),
     ({"model__patch": 3}, "data.height=8 must be a positive multiple of model.patch=3"),

@@ -125,6 +125,12 @@ SMALL = {
     "several proxies a window": ({}, (1, 16, 16), (1, 4, 4), (1, 2, 2)),
     "several proxies a window, padded video": ({"condition": "text"}, (5, 16, 20), (4, 4, 4), (4, 4, 2)),
     "DiT": ({"family": "dit"}, (1, 8, 8), (1, 2, 2), None),
+    "PixArt": ({"family": "pixart", "condition": "text"}, (1, 6, 10), (1, 2, 2), None),
+    "DAM": ({"family": "dam", "mediators": (1, 2, 2)}, (1, 8, 12), (1, 2, 2), None),
+    "DAM, padded": ({"family": "dam", "mediators": (2, 2, 3)}, (3, 10, 14), (1, 2, 2), None),
+    "full 3-D, text": ({"family": "full3d", "condition": "text"}, (3, 6, 10), (2, 2, 2), None),
+    "factorised": ({"family": "factorized"}, (3, 6, 10), (2, 2, 2), None),
+    "factorised, text": ({"family": "factorized", "condition": "text"}, (3, 6, 10), (2, 2, 2), None),
     "DiT, video": ({"family": "dit", "modulated": (), "tcm": False}, (3, 6, 10), (2, 2, 2), None),
 }
 
@@ -172,6 +178,22 @@ def test_published_dit_figures_are_macs_with_the_products_of_attention(name):
             assert macs.total / 1e9 == pytest.approx(figure, rel=0.005)
             assert macs.linear / 1e9 < 0.97 * figure
     assert counted.parameters / 1e6 == pytest.approx(paper.parameters, rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("variant", "figures", "near"),
+    [
+        ("S", {256: 5.8}, 0.01),
+        ("B", {256: 22.5, 512: 90.1, 1024: 360.6}, 0.01),
+    ],  # reviews of arXiv 2409.04005
+)
+def test_dam_is_near_its_published_figures(variant, figures, near):
+    config = common.get_config()
+    config.model.update({"family": "dam", "variant": variant, "out_channels": 8})
+    counted = cost.measure("DAM", config, list(figures))
+    for size in counted.sizes:
+        macs = complexity.total(size.parts).total / 1e9
+        assert macs == pytest.approx(figures[size.pixels[0]], rel=near)
 
 
 def test_norms_at_four_a_value_make_up_the_rest_of_dit_xl():

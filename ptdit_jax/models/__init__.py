@@ -3,11 +3,22 @@
 import ml_collections
 from flax import nnx
 
+from ptdit_jax.models.baselines.dam import DAM
 from ptdit_jax.models.baselines.dit import DiT
+from ptdit_jax.models.baselines.factorized import Factorized
+from ptdit_jax.models.baselines.full3d import Full3D
+from ptdit_jax.models.baselines.pixart import PixArt
 from ptdit_jax.models.ptdit import PTDiT
 from ptdit_jax.models.variants import Architecture, architecture
 
-FAMILIES = {"ptdit": PTDiT, "dit": DiT}
+FAMILIES = {
+    "ptdit": PTDiT,
+    "dit": DiT,
+    "pixart": PixArt,
+    "dam": DAM,
+    "full3d": Full3D,
+    "factorized": Factorized,
+}
 
 
 def build(arch: Architecture, rngs: nnx.Rngs) -> PTDiT:

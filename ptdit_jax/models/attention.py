@@ -17,7 +17,9 @@ ATTENTION = "attention output"  # the name by which a remat policy keeps it
 MASKED = -1e30  # finite: a row whose keys are all masked gives their mean instead of NaN
 
 
-def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None, split: str | None = None
+) -> jax.Array:
     """softmax(q·kᵀ/√d)·v with the softmax in float32.
 
     Args:
@@ -25,6 +27,7 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
       k: (..., K, H, d).
       v: (..., K, H, d).
       mask: boolean, True = attend, broadcastable to (..., H, Q, K).
+      split: mesh axis whose devices each hold a share of the keys and all queries; their results are added up.
 
     Returns:
       (..., Q, H, d) in v's dtype.
@@ -33,8 +36,16 @@ def attention(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None =
     scores = scores * (q.shape[-1] ** -0.5)
     if mask is not None:
         scores = jnp.where(mask, scores, MASKED)
-    weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-    return checkpoint_name(jnp.einsum("...hqk,...khd->...qhd", weights, v), ATTENTION)
+    if split is None:
+        weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+        out = jnp.einsum("...hqk,...khd->...qhd", weights, v)
+    else:
+        top = jax.lax.pmax(jax.lax.stop_gradient(scores.max(-1, keepdims=True)), split)
+        weights = jnp.exp(scores - top)
+        weights = (weights / jax.lax.psum(weights.sum(-1, keepdims=True), split)).astype(v.dtype)
+        share = jnp.einsum("...hqk,...khd->...qhd", weights, v, preferred_element_type=jnp.float32)
+        out = jax.lax.psum(share, split).astype(v.dtype)
+    return checkpoint_name(out, ATTENTION)
 
 
 def chunked_attention(
@@ -82,16 +93,26 @@ class Attention(nnx.Module):
       dtype: compute dtype.
       rngs: source of the initial values.
       chunk: queries at a time, see `chunked_attention`; 0 = all.
+      out_init: initialiser of the last projection's kernel; default Xavier-uniform.
     """
 
-    def __init__(self, width: int, heads: int, *, dtype, rngs: nnx.Rngs, chunk: int = 0):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        *,
+        dtype,
+        rngs: nnx.Rngs,
+        chunk: int = 0,
+        out_init: Callable | None = None,
+    ):
         # Separate projections: one fused product would have an axis of three, which a TPU pads to sixteen.
         shape, axes = (heads, width // heads), ("embed", "heads")
         self.attention = functools.partial(chunked_attention, chunk=chunk) if chunk else attention
         self.q = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
         self.k = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
         self.v = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
-        self.out = Linear(shape, width, axes[::-1], dtype=dtype, rngs=rngs)
+        self.out = Linear(shape, width, axes[::-1], dtype=dtype, rngs=rngs, init=out_init)
 
     def attend(
         self, x: jax.Array, context: jax.Array, mask: jax.Array | None, gather: Gather | None

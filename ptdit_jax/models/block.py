@@ -88,11 +88,18 @@ class PTBlock(nnx.Module):
             update = gated(update, gate)  # the gate stands inside linear_2
             z = z + (update if self.linear_2 is None else self.linear_2(update))  # (B, m, n, D)
 
-        if self.text_attention is not None:  # step 5, no norm on the query
-            assert text is not None
-            mask = None if text_mask is None else text_mask[:, None, None, :]  # (B, 1, 1, L)
-            flat = z.reshape(z.shape[0], -1, z.shape[-1])  # (B, N, D)
-            z = z + self.text_attention(flat, text, mask).reshape(z.shape)
+        if self.text_attention is not None:  # step 5
+            z = z + attend_text(self.text_attention, z, text, text_mask)
 
         shift, scale, gate = modulation["mlp"]  # step 6
         return z + gated(self.mlp(modulated_norm(z, shift, scale, self.dtype)), gate)
+
+
+def attend_text(
+    attention: CrossAttention, z: jax.Array, text: jax.Array | None, text_mask: jax.Array | None
+) -> jax.Array:
+    """Cross-attention of all tokens to the text, no norm on the query: z (B, m, n, D), text (B, L, D) -> like z."""
+    assert text is not None
+    mask = None if text_mask is None else text_mask[:, None, None, :]  # (B, 1, 1, L)
+    flat = z.reshape(z.shape[0], -1, z.shape[-1])  # (B, N, D)
+    return attention(flat, text, mask).reshape(z.shape)

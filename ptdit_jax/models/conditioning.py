@@ -17,26 +17,31 @@ TIME_FEATURES = 256
 PARTS = {"proxy": 3, "injection": 3, "injection_kv": 2, "window": 3, "shift": 3, "mlp": 3}
 
 
-def time_features(t: jax.Array) -> jax.Array:
-    """[cos(1000t·freq), sin(1000t·freq)], freq_j = 10000^(-j/128): t (B,) in [0, 1] -> (B, 256) float32."""
+# What is embedded of t: DiT's step of 1000, or SiT's time, which is 0 at noise and 1 at data.
+TIME_INPUTS = {"1000t": lambda t: 1000.0 * t, "1-t": lambda t: 1.0 - t}
+
+
+def time_features(t: jax.Array, time_input: str = "1000t") -> jax.Array:
+    """[cos(s·freq), sin(s·freq)], freq_j = 10000^(-j/128), s of `TIME_INPUTS`: t (B,) in [0, 1] -> (B, 256) float32."""
     half = TIME_FEATURES // 2
     frequency = jnp.exp(-jnp.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
-    angle = 1000.0 * t.astype(jnp.float32)[:, None] * frequency
+    angle = TIME_INPUTS[time_input](t.astype(jnp.float32))[:, None] * frequency
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
 class TimeEmbedding(nnx.Module):
     """lin2(silu(lin1(features of t))): (B,) -> (B, D), in float32 always."""
 
-    def __init__(self, width: int, *, rngs: nnx.Rngs):
+    def __init__(self, width: int, *, rngs: nnx.Rngs, time_input: str = "1000t"):
         init = nnx.initializers.normal(0.02)
         axes = (None, "embed")
+        self.time_input = time_input
         self.linear_1 = Linear(TIME_FEATURES, width, axes, dtype=jnp.float32, rngs=rngs, init=init)
         self.linear_2 = Linear(width, width, axes, dtype=jnp.float32, rngs=rngs, init=init)
 
     def __call__(self, t: jax.Array) -> jax.Array:
         """Embed t (B,) in [0, 1]: (B, D) float32."""
-        return self.linear_2(nnx.silu(self.linear_1(time_features(t))))
+        return self.linear_2(nnx.silu(self.linear_1(time_features(t, self.time_input))))
 
 
 class ClassEmbedding(nnx.Module):

@@ -34,10 +34,15 @@ def positions_3d(grid: tuple[int, int, int], width: int, sample_size: int, kind:
     return whole_table(tables_3d(grid, width, sample_size, kind), grid)
 
 
+def position_scale(sample_size: int) -> int:
+    """What columns and rows are divided by, max(side // 64, 1) of the declared latent side: one range at all sizes."""
+    return max(sample_size // 64, 1)
+
+
 def tables_3d(grid: tuple[int, int, int], width: int, sample_size: int, kind: str = "grid") -> Tables:
     """The parts of `positions_3d`, which has its arguments."""
     f, h, w = grid
-    scale = max(sample_size // 64, 1)
+    scale = position_scale(sample_size)
     row, column = np.arange(h)[None, :, None], np.arange(w)[None, None, :]
     if kind == "released":
         row, column = np.divmod(row * w + column, h)
@@ -46,15 +51,18 @@ def tables_3d(grid: tuple[int, int, int], width: int, sample_size: int, kind: st
     return [(sincos(width // 4, np.arange(f)), np.arange(f)[:, None, None]), (space, column), (space, row)]
 
 
-def positions_2d(grid: tuple[int, int, int], width: int) -> np.ndarray:
-    """DiT's table (arXiv 2212.09748), [column D/2 | row D/2], the same in every frame: (f, h, w, D) float32."""
-    return whole_table(tables_2d(grid, width), grid)
+def positions_2d(grid: tuple[int, int, int], width: int, scale: float = 1) -> np.ndarray:
+    """DiT's table (arXiv 2212.09748), [column D/2 | row D/2], the same in every frame: (f, h, w, D) float32.
+
+    Columns and rows are divided by `scale`, as PixArt-α's are at 1024 pixels (arXiv 2310.00426).
+    """
+    return whole_table(tables_2d(grid, width, scale), grid)
 
 
-def tables_2d(grid: tuple[int, int, int], width: int) -> Tables:
+def tables_2d(grid: tuple[int, int, int], width: int, scale: float = 1) -> Tables:
     """The parts of `positions_2d`, which has its arguments."""
     _, h, w = grid
-    table = sincos(width // 2, np.arange(max(h, w)))
+    table = sincos(width // 2, np.arange(max(h, w)) / scale)
     return [(table, np.arange(w)[None, None, :]), (table, np.arange(h)[None, :, None])]
 
 

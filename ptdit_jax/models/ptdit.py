@@ -80,7 +80,7 @@ class PTDiT(nnx.Module):
         self.dtype = jnp.dtype(arch.compute_dtype)
         patch_features = arch.channels * arch.patch**2
         self.patch_embedding = Linear(patch_features, width, (None, "embed"), dtype=self.dtype, rngs=rngs)
-        self.time_embedding = TimeEmbedding(width, rngs=rngs)
+        self.time_embedding = TimeEmbedding(width, rngs=rngs, time_input=arch.time_input)
         self.class_embedding = (
             ClassEmbedding(arch.classes, width, rngs=rngs) if arch.condition == "class" else None
         )
@@ -149,7 +149,7 @@ class PTDiT(nnx.Module):
 
         Args:
           x: (B, C, F, H, W) float32.
-          t: (B,) float32 in [0, 1], t = 1 is pure noise (the network sees 1000·t).
+          t: (B,) float32 in [0, 1], t = 1 is pure noise (what is embedded of it: `conditioning.TIME_INPUTS`).
           condition: int32 labels (B,), or (text (B, L, E), mask (B, L), 1 = keep), or None.
           window: (p_f, p_h, p_w) tokens a proxy stands for, any at any size.
           proxy_ratio: (., p_h, p_w) inside a window for several proxies a window.

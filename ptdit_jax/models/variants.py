@@ -33,15 +33,28 @@ DIT_VARIANTS = {
     "L": Size(24, 1024, 16),
     "XL": Size(28, 1152, 16),
 }
-VARIANTS = {"ptdit": PTDIT_VARIANTS, "dit": DIT_VARIANTS}
+# PixArt-α, DAM and the video networks take DiT's sizes; PixArt-α is published as XL, DAM as S and B.
+VARIANTS = {
+    "ptdit": PTDIT_VARIANTS,
+    "dit": DIT_VARIANTS,
+    "pixart": DIT_VARIANTS,
+    "dam": DIT_VARIANTS,
+    "full3d": DIT_VARIANTS,
+    "factorized": DIT_VARIANTS,
+}
+# Families of one condition and adaLN; the others take any.
+CONDITIONS = {"dit": ("class", "zero"), "dam": ("class", "zero"), "pixart": ("text", "single")}
+IMAGE_FAMILIES = ("dit", "dam", "pixart")
+"""Families whose positions do not tell frames apart."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
     """Everything that decides the parameters and the function of a network; `config.model` with nothing left "auto".
 
-    Fields are those of `configs/common.py`; `shift_every` is 0 where there are no shifted windows and
-    `linear_tokens` the tokens n of the window that `injection="linear"` is made for (0 otherwise).
+    Fields are those of `configs/common.py`; `shift_every` is 0 where there are no shifted windows,
+    `linear_tokens` the tokens n of the window that `injection="linear"` is made for (0 otherwise), and `mediators`
+    () where there are none.
     """
 
     family: str
@@ -65,7 +78,9 @@ class Architecture:
     extraction: str
     injection: str
     linear_tokens: int
+    mediators: tuple[int, ...]
     positions: str
+    time_input: str
     compute_dtype: str
     remat: str
     attention_chunk: int
@@ -117,7 +132,7 @@ def architecture(
     adaln = adaln if adaln != "auto" else ("single" if condition == "text" else "zero")
     zero = _choice("model.zero_linears", model.zero_linears, ("auto", "yes", "no"))
     shift_every = model.shift_every or (1 if adaln == "single" else 2)
-    shift_every = 0 if shift_every < 0 or not model.tcm or family == "dit" else shift_every
+    shift_every = 0 if shift_every < 0 or not model.tcm or family != "ptdit" else shift_every
     if shift_every and depth % shift_every:
         raise ValueError(
             f"model.shift_every={shift_every} must divide the depth {depth}, or be -1 for no shifts"
@@ -125,9 +140,20 @@ def architecture(
     for part in model.modulated:
         _choice("model.modulated", part, ("proxy", "injection", "injection_kv", "window", "shift", "mlp"))
     injection = _choice("model.injection", model.injection, ("cross_attention", "interpolate", "linear"))
-    if family == "dit" and (condition != "class" or adaln != "zero"):
+    if CONDITIONS.get(family, (condition, adaln)) != (condition, adaln):
+        wanted = "model.condition={!r} with model.adaln={!r}".format(*CONDITIONS[family])
         raise ValueError(
-            f"model.family='dit' is class-conditional with adaLN-Zero, not condition={condition!r}, adaln={adaln!r}"
+            f"model.family={family!r} takes {wanted}, not condition={condition!r} with adaln={adaln!r}"
+        )
+    mediators = tuple(model.mediators)
+    if len(mediators) != 3 or any(not isinstance(count, int) or count < 1 for count in mediators):
+        raise ValueError(
+            f"model.mediators={mediators} must be three integers of at least 1 (frames, rows, columns)"
+        )
+    time_input = _choice("model.time_input", model.time_input, ("1000t", "1-t"))
+    if time_input != "1000t" and family not in ("dit", "dam"):
+        raise ValueError(
+            f"model.time_input={time_input!r} is SiT's, for model.family='dit' or 'dam'; {family!r} takes '1000t'"
         )
     if model.unroll < 0 or (model.unroll and (depth // max(shift_every, 1)) % model.unroll):
         raise ValueError(
@@ -148,7 +174,7 @@ def architecture(
         text_dim=model.text_dim,
         adaln=adaln,
         modulated=tuple(model.modulated),
-        zero_linears=zero == "yes" or (zero == "auto" and adaln == "single"),
+        zero_linears=family == "ptdit" and (zero == "yes" or (zero == "auto" and adaln == "single")),
         shift_every=shift_every,
         giim=bool(model.giim) and family == "ptdit",
         tcm=bool(model.tcm),
@@ -157,7 +183,9 @@ def architecture(
         ),
         injection=injection,
         linear_tokens=math.prod(window) if injection == "linear" else 0,
+        mediators=mediators if family == "dam" else (),
         positions=_choice("model.positions", model.positions, ("grid", "released")),
+        time_input=time_input,
         compute_dtype=_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16")),
         remat=_choice("model.remat", model.remat, ("none", "block", "attention", "dots", "offload")),
         attention_chunk=model.attention_chunk,

@@ -1,4 +1,4 @@
-"""PT-DiT and DiT once more, in plain numpy float64: what the tests of `ptdit_jax.models` compare with.
+"""PT-DiT and its baselines once more, in plain numpy float64: what the tests of `ptdit_jax.models` compare with.
 
 Written from the paper, one sample at a time, and deliberately unlike the package: a token is the coordinate
 (frame, row, column) of the real grid, a window is the list of the tokens whose coordinates it covers, and
@@ -124,9 +124,9 @@ def position_3d(token, grid, width, sample_size=32, kind="grid"):
     return np.concatenate(parts)
 
 
-def position_2d(token, width):
+def position_2d(token, width, scale=1):
     """DiT's [column D/2 | row D/2]."""
-    return np.concatenate([sincos(width // 2, token[2]), sincos(width // 2, token[1])])
+    return np.concatenate([sincos(width // 2, token[2] / scale), sincos(width // 2, token[1] / scale)])
 
 
 # Layers
@@ -187,8 +187,8 @@ def mlp(p, x):
 
 
 def time_embedding(p, t):
-    """(D,) of one time in [0, 1]."""
-    angles = [1000 * t * 10000 ** (-j / 128) for j in range(128)]
+    """(D,) of one time as the network counts it."""
+    angles = [t * 10000 ** (-j / 128) for j in range(128)]
     features = np.array([*map(math.cos, angles), *map(math.sin, angles)])
     return linear(p["linear_2"], silu(linear(p["linear_1"], features)))
 
@@ -202,14 +202,20 @@ def block_modulation(p, emb, arch, shifted):
         if shifted:
             rows["shift"] = tuple(p["modulation"]["shift_table"] + emb[:3])
         return rows
-    present = {"proxy": arch.giim, "injection": arch.giim, "injection_kv": arch.giim}
-    present |= {"window": arch.tcm, "shift": shifted, "mlp": True}
-    parts = [part for part in PARTS if present[part] and part in arch.modulated]
-    if parts:
+    if parts := modulated_parts(arch, shifted):
         values = iter(linear(p["modulation"]["linear"], silu(emb)))
         for part in parts:
             rows[part] = tuple(next(values) if i < PARTS[part] else None for i in range(3))
     return rows
+
+
+def modulated_parts(arch, shifted):
+    """The parts of a block that adaLN-Zero modulates."""
+    if arch.family != "ptdit":
+        return ["window", "shift", "mlp"] if shifted else ["window", "mlp"]
+    present = {"proxy": arch.giim, "injection": arch.giim, "injection_kv": arch.giim}
+    present |= {"window": arch.tcm, "shift": shifted, "mlp": True}
+    return [part for part in PARTS if present[part] and part in arch.modulated]
 
 
 def block(p, z, emb, text, text_bias, arch, *, shifted, window, ratio=None):
@@ -282,11 +288,54 @@ def block(p, z, emb, text, text_bias, arch, *, shifted, window, ratio=None):
     return z + gate_by(gate, mlp(p["mlp"], norm(z, shift, scale)))
 
 
-def dit_block(p, z, emb):
-    """DiT's block with adaLN-Zero, full attention: z (T, D), emb (D,)."""
-    s1, c1, g1, s2, c2, g2 = linear(p["modulation"]["linear"], silu(emb))
-    z = z + g1 * self_attention(p["attention"], norm(z, s1, c1))
-    return z + g2 * mlp(p["mlp"], norm(z, s2, c2))
+def mediated_attention(p, x, groups):
+    """x (T, D) -> (T, D), query by query: mediator j is the mean query of groups[j], a list of rows of x."""
+    q, k, v = (linear(p[name], x) for name in "qkv")  # (T, H, d)
+    out = np.zeros_like(v)
+    for i in range(q.shape[1]):
+        mediators = [sum(q[row, i] for row in group) / len(group) for group in groups]
+        values = [attend(mediator[None], k[:, i], v[:, i])[0] for mediator in mediators]
+        for row in range(len(x)):
+            weights = softmax(
+                np.array([q[row, i] @ mediator for mediator in mediators]) / math.sqrt(q.shape[-1])
+            )
+            out[row, i] = sum(weight * value for weight, value in zip(weights, values))
+    return sum(out[:, i] @ p["out"]["kernel"][i] for i in range(q.shape[1])) + p["out"]["bias"]
+
+
+def baseline_block(p, z, emb, text, text_bias, arch):
+    """The block of a baseline on one sample; arguments as of `block`."""
+    grid, everything = z.shape[:3], tokens(z.shape[:3])
+    modulation = block_modulation(p, emb, arch, shifted=arch.family == "factorized")
+    flat = lambda values: np.stack([values[token] for token in everything])  # noqa: E731
+
+    def mixed(z, parameters, part, groups):
+        """z and the self-attention among the tokens of each group."""
+        shift, scale, gate = modulation[part]
+        update = np.empty_like(z)
+        for group in groups:
+            inputs = norm(np.stack([z[token] for token in group]), shift, scale)
+            for token, out in zip(group, self_attention(parameters, inputs)):
+                update[token] = gate * out
+        return z + update
+
+    if arch.family == "dam":
+        shift, scale, gate = modulation["window"]
+        sides = [math.ceil(size / count) for size, count in zip(grid, arch.mediators)]
+        groups = [[everything.index(token) for token in group] for group in windows(grid, sides)]
+        update = mediated_attention(p["attention"], norm(flat(z), shift, scale), groups)
+        z = z + gate * update.reshape(z.shape)
+    elif arch.family == "factorized":
+        frames = [[token for token in everything if token[0] == i] for i in range(grid[0])]
+        places = [[(i, *place) for i in range(grid[0])] for place in itertools.product(*map(range, grid[1:]))]
+        z = mixed(z, p["attention"], "window", frames)
+        z = mixed(z, p["temporal_attention"], "shift", places)
+    else:
+        z = mixed(z, p["attention"], "window", [everything])
+    if arch.condition == "text":
+        z = z + cross_attention(p["text_attention"], flat(z), text, text_bias).reshape(z.shape)
+    shift, scale, gate = modulation["mlp"]
+    return z + gate * mlp(p["mlp"], norm(z, shift, scale))
 
 
 def layer(blocks, index, group):
@@ -299,7 +348,7 @@ def layer(blocks, index, group):
 
 
 def network(arch, p, x, t, condition=None, *, window=(1, 1, 1), ratio=None):
-    """(B, C_out, F, H, W) of PT-DiT, or of DiT where `arch.family` says so.
+    """(B, C_out, F, H, W) of PT-DiT, or of the baseline that `arch.family` names.
 
     Args:
       arch: the network's facts.
@@ -321,12 +370,14 @@ def network(arch, p, x, t, condition=None, *, window=(1, 1, 1), ratio=None):
             f, i, j = token
             pixels = x[b, :, f, i * patch : (i + 1) * patch, j * patch : (j + 1) * patch]
             z[token] = linear(p["patch_embedding"], pixels.astype(np.float64).reshape(-1))
-            if arch.family == "dit":
-                z[token] += position_2d(token, arch.width)
+            if arch.family in ("dit", "dam", "pixart"):
+                scale = max(arch.sample_size // 64, 1) if arch.family == "pixart" else 1
+                z[token] += position_2d(token, arch.width, scale)
             else:
                 z[token] += position_3d(token, grid, arch.width, arch.sample_size, arch.positions)
 
-        emb = time_embedding(p["time_embedding"], float(t[b]))
+        time = {"1000t": 1000 * float(t[b]), "1-t": 1 - float(t[b])}[arch.time_input]
+        emb = time_embedding(p["time_embedding"], time)
         text, text_bias = None, 0.0
         if arch.condition == "class":
             emb = emb + p["class_embedding"]["table"][int(condition[b])]
@@ -336,20 +387,16 @@ def network(arch, p, x, t, condition=None, *, window=(1, 1, 1), ratio=None):
             text = linear(project["linear_2"], gelu(linear(project["linear_1"], states)))
             text_bias = (np.asarray(condition[1][b], np.float64) - 1) * 10000
 
-        if arch.family == "dit":
-            flat = z.reshape(-1, arch.width)
-            for i in range(arch.depth):
-                flat = dit_block(layer(p["blocks"], i, group), flat, emb)
-            z = flat.reshape(z.shape)
-        else:
-            block_emb = emb
-            if arch.adaln == "single":
-                block_emb = linear(p["shared_modulation"]["linear"], silu(emb))
-            for i in range(arch.depth):
-                shifted = arch.shift_every > 0 and i % group == group - 1
-                parameters = layer(p["blocks"], i, group)
-                options = {"shifted": shifted, "window": window, "ratio": ratio}
-                z = block(parameters, z, block_emb, text, text_bias, arch, **options)
+        block_emb = emb
+        if arch.adaln == "single":
+            block_emb = linear(p["shared_modulation"]["linear"], silu(emb))
+        for i in range(arch.depth):
+            shifted = arch.shift_every > 0 and i % group == group - 1
+            arguments = (layer(p["blocks"], i, group), z, block_emb, text, text_bias, arch)
+            if arch.family == "ptdit":
+                z = block(*arguments, shifted=shifted, window=window, ratio=ratio)
+            else:
+                z = baseline_block(*arguments)
 
         final = p["final_layer"]
         if arch.adaln == "single":

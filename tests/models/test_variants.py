@@ -47,6 +47,12 @@ def count(arch: Architecture) -> int:
         ({"injection": "linear"}, {"linear_tokens": 4}),
         ({"injection": "interpolate"}, {"linear_tokens": 0}),
         ({"family": "dit", "variant": "XL"}, {"depth": 28, "width": 1152, "giim": False, "shift_every": 0}),
+        ({"family": "dit", "variant": "S", "time_input": "1-t"}, {"time_input": "1-t", "mediators": ()}),
+        ({"family": "dam", "variant": "B"}, {"mediators": (1, 8, 8), "adaln": "zero"}),
+        (
+            {"family": "full3d", "variant": "S", "condition": "text"},
+            {"adaln": "single", "zero_linears": False},
+        ),
     ],
 )
 def test_auto_and_variants_are_resolved(fields, expected):
@@ -89,6 +95,21 @@ def test_learned_variance_doubles_the_output():
         ({"unroll": -1}, "model.unroll=-1 must divide the 5 groups"),
         ({"family": "dit", "variant": "S", "condition": "none"}, "model.family='dit' .* condition='none'"),
         ({"family": "dit", "variant": "S", "adaln": "single"}, "model.family='dit' .* adaln='single'"),
+        ({"family": "dam", "variant": "S", "condition": "text"}, "model.family='dam' .* condition='text'"),
+        (
+            {"family": "pixart", "variant": "XL"},
+            "model.family='pixart' takes model.condition='text' with .*'single'",
+        ),
+        (
+            {"family": "dam", "variant": "B", "mediators": (8, 8)},
+            "model.mediators=(8, 8) must be three integers",
+        ),
+        (
+            {"family": "dam", "variant": "B", "mediators": (1, 0, 8)},
+            "model.mediators=(1, 0, 8) must be three",
+        ),
+        ({"time_input": "t"}, "model.time_input='t' is unknown; it is one of '1000t', '1-t'"),
+        ({"time_input": "1-t"}, "model.time_input='1-t' is SiT's, for .* 'dam'; 'ptdit' takes '1000t'"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name_and_value(fields, message):
@@ -99,7 +120,7 @@ def test_what_cannot_be_is_refused_by_name_and_value(fields, message):
 @pytest.mark.parametrize("family", VARIANTS)
 def test_every_variant_is_a_network(family):
     for variant, size in VARIANTS[family].items():
-        condition = "class" if family == "dit" or variant.endswith("Class") else "text"
+        condition = "class" if family in ("dit", "dam") or variant.endswith("Class") else "text"
         arch = resolved(family=family, variant=variant, condition=condition)
         assert (arch.depth, arch.width, arch.heads) == (size.depth, size.width, size.heads)
         assert arch.width % arch.heads == 0
@@ -130,9 +151,10 @@ def test_create_makes_the_network_of_a_config():
     )
     assert network.arch == architecture(model, WINDOW, learn_variance=True)
     assert isinstance(network, models.PTDiT)
-    model.update({"family": "dit"})
-    network = nnx.eval_shape(lambda: models.create(model, window=WINDOW, rngs=nnx.Rngs(0)))
-    assert isinstance(network, models.DiT)
+    for family in ("dit", "dam", "full3d", "factorized"):
+        model.update({"family": family})
+        network = nnx.eval_shape(lambda: models.create(model, window=WINDOW, rngs=nnx.Rngs(0)))
+        assert type(network) is models.FAMILIES[family]
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_plan_says_what_was_compiled(planned):
     ours, full = planned
     assert (ours["topology"], ours["chips"], ours["batch"], ours["depth"]) == ("cpu:8", 8, 4, DEPTH)
     assert ours["mesh"] == {"data": 1, "fsdp": 2, "tensor": 2, "context": 2}
-    assert (ours["family"], full["family"]) == ("ptdit", "dit")
+    assert (ours["family"], full["family"]) == ("ptdit", "full3d")
     assert full["depth"] == DEPTH
     assert ours["fits"]
     assert ours["chip"] is None

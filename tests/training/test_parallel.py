@@ -30,7 +30,17 @@ def abstract_params(**fields):
     return nnx.split(nnx.eval_shape(build), nnx.Param)[1]
 
 
-@pytest.mark.parametrize("fields", [{}, {"condition": "text"}, {"injection": "linear"}, {"family": "dit"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"condition": "text"},
+        {"injection": "linear"},
+        {"family": "dit"},
+        {"family": "dam"},
+        {"family": "factorized", "condition": "text"},
+    ],
+)
 def test_every_parameter_with_an_axis_of_the_width_is_split_along_it(fields):
     params = abstract_params(**fields)
     places, shapes = nnx.to_pure_dict(params), param_shardings(params, MESH)

@@ -1,1 +1,1 @@
-"""Networks to compare with, each a small file that swaps the token mixer and reuses the rest."""
+"""Networks to compare with, each a small file that swaps the token mixer and reuses the rest (docs/baselines.md)."""

@@ -1,4 +1,4 @@
-"""The baseline: DiT's function and its number of parameters."""
+"""The baselines: their functions against plain numpy, and their numbers of parameters."""
 
 import jax
 import numpy as np
@@ -38,19 +38,50 @@ def test_the_number_of_parameters_is_dits(variant, depth, width, millions):
     assert round(number / 1e6) == millions
 
 
-@pytest.mark.parametrize("size", [(1, 8, 8), (1, 6, 10), (3, 4, 6)])
-def test_the_network_is_dit(size):
-    """Sizes that no window divides too; frames have the same positions."""
-    model, (x, t, labels) = tiny.network(DIT), tiny.inputs(DIT, size)
-    out = tiny.run(model, x, t, labels, window=(1, 2, 2))
-    expected = reference.network(DIT, tiny.numbers(model), x, t, labels)
+def baseline(family, condition="class", **fields):
+    options = {"mediators": (1, 2, 3)} if family == "dam" else {}
+    options |= {"shift_every": 0, "giim": False, "zero_linears": False, "width": 16, "depth": 2}
+    return tiny.architecture(condition, family=family, **(options | fields))
+
+
+@pytest.mark.parametrize(
+    ("arch", "size"),
+    [
+        (DIT, (1, 8, 8)),
+        (DIT, (3, 4, 6)),  # frames have the same positions
+        (baseline("dit", time_input="1-t"), (1, 6, 10)),
+        (baseline("pixart", "text", sample_size=128), (1, 6, 10)),
+        (baseline("dam"), (1, 8, 12)),
+        (baseline("dam"), (1, 10, 14)),  # windows that the grid does not fill
+        (baseline("dam", mediators=(2, 9, 1)), (3, 4, 6)),
+        (baseline("full3d", "none"), (3, 4, 6)),
+        (baseline("full3d", "text"), (2, 4, 6)),
+        (baseline("factorized"), (3, 4, 6)),
+        (baseline("factorized", "text"), (3, 4, 6)),
+    ],
+    ids=lambda value: value.family if isinstance(value, models.Architecture) else "x".join(map(str, value)),
+)
+def test_the_network_is_its_equations(arch, size):
+    """Sizes that no window divides too."""
+    model, (x, t, condition) = tiny.network(arch), tiny.inputs(arch, size)
+    out = tiny.run(model, x, t, condition, window=(1, 2, 2))
+    expected = reference.network(arch, tiny.numbers(model), x, t, condition)
     np.testing.assert_allclose(out, expected, atol=5e-5 * np.abs(expected).max(), rtol=0)
 
 
-def test_the_window_means_nothing_to_it():
-    model, arguments = tiny.network(DIT), tiny.inputs(DIT, (1, 8, 8))
+@pytest.mark.parametrize("family", ["dit", "dam", "factorized"])
+def test_the_window_means_nothing_to_it(family):
+    arch = baseline(family)
+    model, arguments = tiny.network(arch), tiny.inputs(arch, (1, 4, 4))
     outputs = [tiny.run(model, *arguments, window=window) for window in ((1, 2, 2), (9, 3, 100))]
     np.testing.assert_array_equal(*outputs)
+
+
+def test_mediators_are_64_where_8_divides_the_grid_and_no_more_than_tokens():
+    network = tiny.abstract(baseline("dam", mediators=(1, 8, 8)))
+    sizes = {(32, 32): 64, (64, 64): 64, (256, 128): 64, (8, 12): 24}
+    for (height, width), mediators in sizes.items():
+        assert network.layout((1, height, width), (1, 2, 2), None).windows == mediators
 
 
 def test_it_refuses_what_ptdit_refuses():
