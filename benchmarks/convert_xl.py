@@ -57,12 +57,13 @@ def write_random(file: Path) -> None:
     config = t2i_xl_1024.get_config()
     arch = conversion.architecture(config)
     buffer = released.declared_positions(arch, config.data.frames)
-    shapes = {conversion.BUFFER: buffer.shape, **released.released_shapes(arch)}
+    buffer_name = released.BUFFER[arch.family]
+    shapes = {buffer_name: buffer.shape, **released.released_shapes(arch)}
     rng = np.random.default_rng(0)
 
     def tensors() -> Iterator[tuple[str, np.ndarray]]:
         for name, shape in shapes.items():
-            if name == conversion.BUFFER:
+            if name == buffer_name:
                 yield name, buffer
                 continue
             scale = np.prod(shape[1:]) ** -0.5 if len(shape) > 1 and "table" not in name else 0.02

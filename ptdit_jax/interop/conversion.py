@@ -10,6 +10,7 @@ import importlib.metadata
 import itertools
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,14 +31,20 @@ from ptdit_jax.training.state import ema_name
 
 DTYPES = ("float32", "bfloat16")
 COPIED = ("modeling_ptdit.py", "sample.py", "requirements.txt")
-BUFFER = "pos_embed.pos_embed"
+BLOCK = re.compile(r"(transformer_)?blocks\.(\d+)\.")  # starts the names of a block's tensors
 BUFFER_TOLERANCE = 0.01  # half-precision files round the positions; other positions differ by 1 and more
 
 
 def architecture(config: Any) -> Architecture:
-    """The network of a valid config."""
+    """The network of a valid config.
+
+    Raises:
+      ValueError: its family has no PyTorch layout.
+    """
     window, _ = rules.layout(config)
-    return models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    released.check_family(arch)
+    return arch
 
 
 def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, verify: bool = True) -> None:
@@ -91,6 +98,8 @@ def to_torch(
 ) -> None:
     """Write a checkpoint as a folder of PyTorch weights and code that need nothing of this project.
 
+    DiT's weights come without code: they are for the public code of DiT or SiT.
+
     Args:
       path: a run's folder or one step of it, see `checkpoint.find`.
       out: folder to make.
@@ -128,9 +137,10 @@ def to_torch(
 
         which = parity.cases(arch, rules.layout(config)[0])
         ours = parity.run_ours(arch, params, which) if verify else []
+        name_of_buffer = released.BUFFER[arch.family]
         buffer = released.declared_positions(arch, config.data.frames)
-        shapes = {BUFFER: buffer.shape, **released.released_shapes(arch)}
-        tensors = itertools.chain([(BUFFER, buffer)], released.disassemble(flattened(params), arch))
+        shapes = {name_of_buffer: buffer.shape, **released.released_shapes(arch)}
+        tensors = itertools.chain([(name_of_buffer, buffer)], released.disassemble(flattened(params), arch))
         weights.write_safetensors(folder / "model.safetensors", shapes, tensors, dtype=dtype)
         del params, tensors
 
@@ -139,8 +149,12 @@ def to_torch(
             written = weights.open_weights(folder / "model.safetensors")
             report = parity.compare(which, ours, parity.run_torch(arch, written.read, which))
         parity.conclude(report, folder / "parity.json")
-        write_export(folder, arch, config, name=name, dtype=dtype, report=report)
-    print(f"{number_of_parameters(arch):,} parameters ({name}, {dtype}): {out}/  (see {out}/README.md)")
+        if arch.family == "ptdit":
+            write_export(folder, arch, config, name=name, dtype=dtype, report=report)
+        else:
+            (folder / "config.json").write_text(rules.to_json(config))
+    where = f"see {out}/README.md" if arch.family == "ptdit" else f"{out}/model.safetensors"
+    print(f"{number_of_parameters(arch):,} parameters ({name}, {dtype}): {out}/  ({where})")
 
 
 def inspect(path: Path, config: Any | None, key: str | None = None) -> bool:
@@ -160,15 +174,17 @@ def inspect(path: Path, config: Any | None, key: str | None = None) -> bool:
     """
     found = weights.open_weights(path, key)
     announce(found)
-    size = sum(int(np.prod(shape)) for name, shape in found.shapes.items() if name not in released.BUFFERS)
-    blocks = {name.split(".")[1] for name in found.tensors if name.startswith("transformer_blocks.")}
+    buffers = released.BUFFER.values()
+    size = sum(int(np.prod(shape)) for name, shape in found.shapes.items() if name not in buffers)
+    blocks = {match[2] for name in found.tensors if (match := BLOCK.match(name))}
     counted: dict[str, int] = {}
     for tensor in found.tensors.values():
         counted[tensor.dtype] = counted.get(tensor.dtype, 0) + 1
     print(f"{len(found.tensors)} tensors, {size:,} parameters, {len(blocks)} blocks")
     print("dtypes: " + ", ".join(f"{count} {dtype}" for dtype, count in sorted(counted.items())))
     for name, tensor in found.tensors.items():
-        if not name.startswith("transformer_blocks.") or name.startswith("transformer_blocks.0."):
+        match = BLOCK.match(name)
+        if match is None or match[2] == "0":
             print(f"  {name} {list(tensor.shape)} {tensor.dtype}")
     if len(blocks) > 1:
         print(f"  ... {len(blocks) - 1} more blocks")
@@ -198,18 +214,19 @@ def check_positions(found: weights.Weights, arch: Architecture, frames: int) -> 
     Raises:
       ValueError: it is another one.
     """
-    if BUFFER not in found.tensors:
+    buffer = released.BUFFER[arch.family]
+    if buffer not in found.tensors:
         return
-    wanted, stored = released.declared_positions(arch, frames), found.read(BUFFER)
+    wanted, stored = released.declared_positions(arch, frames), found.read(buffer)
     if stored.shape != wanted.shape:
         raise ValueError(
-            f"{BUFFER} has shape {stored.shape}, not {wanted.shape}: model.sample_size={arch.sample_size}, "
+            f"{buffer} has shape {stored.shape}, not {wanted.shape}: model.sample_size={arch.sample_size}, "
             f"model.patch={arch.patch} or data.frames={frames} are not those of the weights"
         )
     difference = np.abs(stored - wanted).max()
     if not difference <= BUFFER_TOLERANCE:
         raise ValueError(
-            f"{BUFFER} differs by up to {difference:.2g} from the positions of the config's network"
+            f"{buffer} differs by up to {difference:.2g} from the positions of the config's network"
         )
 
 

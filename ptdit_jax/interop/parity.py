@@ -19,8 +19,10 @@ import torch
 from flax import nnx
 
 from ptdit_jax import models
+from ptdit_jax.interop import released, torch_dit
 from ptdit_jax.interop.export import modeling_ptdit
 from ptdit_jax.models import Architecture
+from ptdit_jax.models.conditioning import TIME_INPUTS
 
 TOLERANCE = 1e-4  # on the largest difference, times the largest output where that is above 1
 BATCH = 3
@@ -42,8 +44,13 @@ class Case:
 
 
 def cases(arch: Architecture, window: tuple[int, int, int]) -> list[Case]:
-    """Inputs for a network; injection "linear" can have only windows like `window`, that of its training."""
+    """Inputs for a network.
+
+    Injection "linear" can have only windows like `window`, that of its training, and DiT's weights only its size.
+    """
     p = arch.patch
+    if arch.family == "dit":
+        return [Case((1, arch.sample_size, arch.sample_size), window)]
 
     def case(grid: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None = None) -> Case:
         return Case((grid[0], grid[1] * p, grid[2] * p), tuple(window), proxy_ratio and tuple(proxy_ratio))  # type: ignore
@@ -93,9 +100,13 @@ def run_torch(arch: Architecture, read: Callable[[str], np.ndarray], which: list
       read: released name -> float32 tensor; what it gives is used in place.
       which: the inputs.
     """
-    facts = torch_architecture(comparable(arch), frames=1)
+    is_dit = arch.family == "dit"
+    positions = released.declared_positions(arch, 1) if is_dit else None
     with torch.device("meta"):
-        model = modeling_ptdit.PTDiT(facts)
+        if positions is not None:
+            model = torch_dit.DiT(arch, positions)
+        else:
+            model = modeling_ptdit.PTDiT(torch_architecture(comparable(arch), frames=1))
     tensors = {}
     for name, _ in model.named_parameters():
         array = read(name)
@@ -110,8 +121,13 @@ def run_torch(arch: Architecture, read: Callable[[str], np.ndarray], which: list
         for number, case in enumerate(which):
             x, t, condition = inputs(arch, case, number)
             condition = None if condition is None else convert(condition)
-            options = {"window": case.window, "proxy_ratio": case.proxy_ratio}
-            outputs.append(model(convert(x), convert(t), condition, **options).numpy())
+            if is_dit:
+                time = TIME_INPUTS[arch.time_input](convert(t))
+                output = model(convert(x[:, :, 0]), time, condition)[:, :, None]
+            else:
+                options = {"window": case.window, "proxy_ratio": case.proxy_ratio}
+                output = model(convert(x), convert(t), condition, **options)
+            outputs.append(output.numpy())
     return outputs
 
 

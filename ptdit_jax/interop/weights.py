@@ -18,7 +18,8 @@ import safetensors
 import torch
 
 PICKLES = (".pt", ".bin", ".ckpt", ".pth")
-ANCHORS = ("pos_embed.proj.weight", "proj_out.weight")  # every network of ours has them, at its top level
+# Every network has two of them, at its top level: PT-DiT's, or DiT's and SiT's.
+ANCHORS = ("pos_embed.proj.weight", "proj_out.weight", "x_embedder.proj.weight", "final_layer.linear.weight")
 
 
 @dataclasses.dataclass(frozen=True)

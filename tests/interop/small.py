@@ -58,7 +58,9 @@ def released_tensors(config, seed=0):
     """A random state dict in the released layout, buffer included."""
     arch = conversion.architecture(config)
     tensors = dict(conversion.released.to_released(conversion.flattened(random_params(config, seed)), arch))
-    tensors["pos_embed.pos_embed"] = conversion.released.declared_positions(arch, config.data.frames)
+    tensors[conversion.released.BUFFER[arch.family]] = conversion.released.declared_positions(
+        arch, config.data.frames
+    )
     return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
 
 

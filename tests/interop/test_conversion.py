@@ -99,7 +99,7 @@ def test_goldens_torch_to_jax_to_torch(name, write, tmp_path):
     conversion.to_torch(tmp_path / "ours", tmp_path / "back", verify=verify)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert set(back) == set(tensors)
-    for key in set(back) - released.BUFFERS:
+    for key in set(back) - {released.BUFFER["ptdit"]}:
         assert torch.equal(back[key], tensors[key]), key
     model = modeling_ptdit.load(tmp_path / "back")
     x, t, (text, mask) = jax.tree.map(lambda a: torch.from_numpy(np.array(a)), golden.inputs())

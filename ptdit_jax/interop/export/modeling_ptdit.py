@@ -46,7 +46,6 @@ class Architecture:
     """The facts of a network: `architecture` in config.json.
 
     Attributes:
-      family: "ptdit", or "dit": full attention (arXiv 2212.09748) in the same shell.
       depth: blocks.
       width: D.
       heads: attention heads.
@@ -71,7 +70,6 @@ class Architecture:
       positions: "grid", or "released", which scrambles grids that are not square.
     """
 
-    family: str
     depth: int
     width: int
     heads: int
@@ -336,19 +334,16 @@ def sincos(features: int, position: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def positions(arch: Architecture, grid: Triple) -> np.ndarray:
-    """(f, h, w, D) float32: [time D/4 | column 3D/8 | row 3D/8], or DiT's [column D/2 | row D/2]."""
+    """(f, h, w, D) float32: [time D/4 | column 3D/8 | row 3D/8]."""
     f, h, w = grid
-    scale = 1 if arch.family == "dit" else max(arch.sample_size // 64, 1)
-    time = 0 if arch.family == "dit" else arch.width // 4
-    space = (arch.width - time) // 2
-    scrambled = arch.positions == "released" and arch.family != "dit"
-    row, column = np.divmod(np.arange(h * w).reshape(h, w), h if scrambled else w)
+    scale, space = max(arch.sample_size // 64, 1), 3 * arch.width // 8
+    row, column = np.divmod(np.arange(h * w).reshape(h, w), h if arch.positions == "released" else w)
     parts = [
-        sincos(time, np.arange(f))[:, None, None],
+        sincos(arch.width // 4, np.arange(f))[:, None, None],
         sincos(space, column / scale),
         sincos(space, row / scale),
     ]
-    parts = [np.broadcast_to(part, (f, h, w, part.shape[-1])) for part in parts[0 if time else 1 :]]
+    parts = [np.broadcast_to(part, (f, h, w, part.shape[-1])) for part in parts]
     return np.concatenate(parts, axis=-1).astype(np.float32)
 
 
@@ -416,10 +411,8 @@ class Block(nn.Module):
         shifted = arch.is_shifted(index)
         self.arch = arch
         has = {"proxy": arch.giim, "injection": arch.giim, "injection_kv": arch.giim}
-        has |= {"window": arch.tcm or arch.family == "dit", "shift": shifted, "mlp": True}
+        has |= {"window": arch.tcm, "shift": shifted, "mlp": True}
         self.modulated = tuple(part for part in PARTS if has[part] and part in arch.modulated)
-        if arch.family == "dit":
-            self.modulated = ("window", "mlp")
         rows = sum(PARTS[part] for part in self.modulated)
         if arch.adaln == "single":
             self.scale_shift_table = nn.Parameter(torch.empty(6, width))
@@ -596,11 +589,8 @@ class PTDiT(nn.Module):
                 f"of the patch {patch}"
             )
         grid = (x.shape[2], x.shape[3] // patch, x.shape[4] // patch)
-        if arch.family == "dit":
-            layout = layout_of(grid, grid, None)
-        else:
-            layout = layout_of(grid, tuple(window), tuple(proxy_ratio) if proxy_ratio else None)  # type: ignore
-            self.check_injection(layout)
+        layout = layout_of(grid, tuple(window), tuple(proxy_ratio) if proxy_ratio else None)  # type: ignore
+        self.check_injection(layout)
         emb, text, text_mask = self.embed_condition(t, condition)
 
         tokens = self.pos_embed(x)  # (B, f, h, w, D)
