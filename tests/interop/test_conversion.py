@@ -219,11 +219,6 @@ def test_random_configs(options):
     check_same_function(config, arch, window, number)
 
 
-def test_dit(tmp_path):
-    config = small.config(model__family="dit", model__variant="custom")
-    check_same_function(config, conversion.architecture(config), (1, 2, 2), 2)
-
-
 def check_same_function(config, arch, window, number):
     params = small.random_params(config)
     tensors = released.to_released(conversion.flattened(params), arch)

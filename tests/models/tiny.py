@@ -59,6 +59,7 @@ def architecture(condition: str = "text", **changes) -> models.Architecture:
         time_input="1000t",
         compute_dtype="float32",
         remat="none",
+        attention_chunk=0,
         unroll=1,
     )
     return dataclasses.replace(base, **changes)

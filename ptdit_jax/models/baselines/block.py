@@ -37,7 +37,7 @@ class BaselineBlock(nnx.Module):
         rngs: nnx.Rngs,
     ):
         width, heads, dtype = arch.width, arch.heads, jnp.dtype(arch.compute_dtype)
-        options = {"dtype": dtype, "rngs": rngs}
+        options = {"dtype": dtype, "rngs": rngs, "chunk": arch.attention_chunk}
         modulation = AdaLNSingle if arch.adaln == "single" else AdaLNZero
         self.dtype = dtype
         # The modulations are named as PT-DiT's: its two attentions of many tokens are those in windows.
@@ -48,7 +48,7 @@ class BaselineBlock(nnx.Module):
         self.text_attention = (
             CrossAttention(width, heads, **options, out_init=zeros) if arch.condition == "text" else None
         )
-        self.mlp = MLP(width, arch.mlp_ratio * width, **options)
+        self.mlp = MLP(width, arch.mlp_ratio * width, dtype=dtype, rngs=rngs)
 
     def __call__(
         self,

@@ -40,7 +40,7 @@ class MediatorAttention(Attention):
         exist = layout.gathered(layout.valid).any(1)  # (T,): a window of padding alone has no mediator
         split = CONTEXT if layout.parts > 1 else None
         values = attention(mediators, k, v, valid, split)  # (B, T, H, d)
-        out = attention(q, mediators, values, None if exist.all() else jnp.asarray(exist))
+        out = self.attention(q, mediators, values, None if exist.all() else jnp.asarray(exist))
         return self.out(rearrange(out, "b (m n) h d -> b m n h d", n=x.shape[2]))
 
 

@@ -25,8 +25,8 @@ from ptdit_jax.models.window import Windowing
 
 
 def key_mask(valid: np.ndarray) -> jax.Array | None:
-    """valid (K,) bool -> the mask of keys, or None where all of them exist."""
-    return None if valid.all() else jnp.asarray(valid)
+    """valid (K,) bool -> the mask of keys (1, 1, K), or None where all of them exist."""
+    return None if valid.all() else jnp.asarray(valid)[None, None]
 
 
 class SpatialAttention(Attention):
