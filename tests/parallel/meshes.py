@@ -69,7 +69,7 @@ NETWORKS = {  # name: (changes, meshes as data x fsdp x tensor x context)
     "dam": ({"model.family": "dam", "model.mediators": (1, 5, 4), "data.height": 18}, ["1x1x2x2", "1x1x1x4"]),
     "full3d": ({"model.family": "full3d", "data.frames": 3, "data.height": 6, "data.width": 10}, ["1x1x1x4"]),
     "factorized, frames split": (
-        {"model.family": "factorized", "data.frames": 5, "data.height": 4, "data.width": 6},
+        {"model.family": "factorized", "data.frames": 5, "data.height": 6, "data.width": 6},
         ["1x1x2x2"],
     ),
     "factorized, rows split": (

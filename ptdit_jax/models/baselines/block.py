@@ -40,7 +40,7 @@ class BaselineBlock(nnx.Module):
         options = {"dtype": dtype, "rngs": rngs, "chunk": arch.attention_chunk}
         modulation = AdaLNSingle if arch.adaln == "single" else AdaLNZero
         self.dtype = dtype
-        # The modulations are named as PT-DiT's: its two attentions of many tokens are those in windows.
+        # Parts are named as PT-DiT's: "window" is the first attention, "shift" the second.
         parts = ("window", "mlp") if temporal is None else ("window", "shift", "mlp")
         self.modulation = modulation(width, parts, rngs=rngs)
         self.attention = mixer(width, heads, **options)
