@@ -50,9 +50,12 @@ class Golden:
             extraction="average",
             injection="cross_attention",
             linear_tokens=0,
+            mediators=(),
             positions="grid",
+            time_input="1000t",
             compute_dtype="float32",
             remat="none",
+            attention_chunk=0,
             unroll=0,
         )
         self.tensors = {key[2:]: value for key, value in self.arrays.items() if key.startswith("w/")}
