@@ -43,7 +43,7 @@ def points(size: str) -> Iterator[Point]:
     """On digits with three seeds each; on ImageNet 256 as in the paper, guidance 6 and 50 steps, with one."""
     if size == "digits":
         # Pixels are tokens, so that windows of 8x8 exist.
-        small = {"model.patch": 1, "model.depth": 2, "data.batch": 32, "train.steps": 1000}
+        small = {"model.patch": 1, "model.depth": 2, "data.batch": 32, "train.steps": 1200}
         base = {**DIGITS, **small, **ratio(2)}
         yield from over_seeds((name, {**base, **fields}) for name, fields in VARIANTS.items())
     else:

@@ -36,13 +36,20 @@ def start(file, workdir, environment):
     )
 
 
+def run(file, workdir, environment):
+    process = start(file, workdir, environment)
+    try:
+        output, _ = process.communicate(timeout=600)
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    return output
+
+
 @pytest.fixture(scope="module")
 def undisturbed(file, environment, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("undisturbed")
-    process = start(file, workdir, environment)
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
-    return workdir, output
+    return workdir, run(file, workdir, environment)
 
 
 def test_a_sweep_ends_with_a_table_and_a_report(undisturbed):
@@ -78,9 +85,7 @@ def test_a_sweep_killed_three_times_ends_with_the_same_table(undisturbed, file, 
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         wait_for_the_end_of_its_runs(workdir)
-    process = start(file, workdir, environment)
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, output
+    run(file, workdir, environment)
 
     table, expected = (
         pyarrow.parquet.read_table(folder / "table.parquet") for folder in (workdir, reference)
