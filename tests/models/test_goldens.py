@@ -111,7 +111,7 @@ def test_every_intermediate_activation_matches(golden, recorded):
 def test_weights_round_trip_bit_equal(golden):
     ours = released.from_released(golden.tensors, golden.arch)
     back = released.to_released(ours, golden.arch)
-    assert set(back) == set(golden.tensors) - released.BUFFERS
+    assert set(back) == set(golden.tensors) - {released.BUFFER["ptdit"]}
     for name, tensor in back.items():
         np.testing.assert_array_equal(tensor, golden.tensors[name])
 
