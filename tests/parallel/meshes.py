@@ -23,6 +23,7 @@ from tests.models.tiny import FAST
 TINY = {
     "model.variant": "custom",
     "model.depth": 2,
+    "model.shift_every": 1,  # one block to compile, not two
     "model.width": 64,
     "model.heads": 4,
     "model.channels": 2,
@@ -138,6 +139,7 @@ def losses() -> dict:
     """The losses of 20 steps of the digits on each mesh, and where the first kernel of the MLP lies."""
     config = c2i_digits.get_config()
     changes = {"model.depth": 2, "model.width": 32, "model.heads": 4, "model.patch": 1, "model.unroll": 1}
+    changes |= {"model.shift_every": 1}
     changes |= {
         "data.batch": 16,
         "optimizer.warmup_steps": 2,

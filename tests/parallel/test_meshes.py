@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from tests.parallel.meshes import LOSSES, NETWORKS
 
@@ -24,35 +23,27 @@ def run(name):
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module")
-def networks():
-    return run("networks")
+# One test each, however many meshes: their figures are computed together, and pytest's processes would do it twice.
 
 
-@pytest.fixture(scope="module")
-def losses():
-    return run("losses")
+def test_a_mesh_changes_neither_output_nor_gradients(subtests):
+    networks = run("networks")
+    assert list(networks) == [f"{name} {mesh}" for name, (_, ms) in NETWORKS.items() for mesh in ms]
+    for case, found in networks.items():
+        with subtests.test(case):
+            assert found["output"] < 2e-6
+            assert found["gradient"] < 2e-5
 
 
-@pytest.mark.xdist_group("networks over meshes")
-@pytest.mark.parametrize("case", [f"{name} {mesh}" for name, (_, ms) in NETWORKS.items() for mesh in ms])
-def test_a_mesh_changes_neither_output_nor_gradients(networks, case):
-    assert networks[case]["output"] < 2e-6
-    assert networks[case]["gradient"] < 2e-5
-
-
-@pytest.mark.xdist_group("losses over meshes")
-@pytest.mark.parametrize("mesh", LOSSES)
-def test_twenty_steps_have_the_same_losses_on_a_mesh(losses, mesh):
+def test_twenty_steps_have_the_same_losses_on_a_mesh_and_arrays_are_split_as_it_says(subtests):
+    losses = run("losses")
+    assert list(losses) == ["1x1x1x1", *LOSSES]
     alone = losses["1x1x1x1"]["loss"]
     assert alone[-1] < 0.9 * alone[0]
-    np.testing.assert_allclose(losses[mesh]["loss"], alone, rtol=1e-5)
-
-
-@pytest.mark.xdist_group("losses over meshes")
-@pytest.mark.parametrize("mesh", LOSSES)
-def test_parameters_and_moments_are_split_as_the_mesh_says(losses, mesh):
-    _, fsdp, tensor, context = map(int, mesh.split("x"))
-    layers, width, hidden = losses[mesh]["kernel"]
-    assert losses[mesh]["shard"] == [layers, width // (fsdp * context), hidden // tensor]
-    assert losses[mesh]["moment"] == losses[mesh]["shard"]
+    for mesh in LOSSES:
+        with subtests.test(mesh):
+            np.testing.assert_allclose(losses[mesh]["loss"], alone, rtol=1e-5)
+            _, fsdp, tensor, context = map(int, mesh.split("x"))
+            layers, width, hidden = losses[mesh]["kernel"]
+            assert losses[mesh]["shard"] == [layers, width // (fsdp * context), hidden // tensor]
+            assert losses[mesh]["moment"] == losses[mesh]["shard"]
