@@ -66,9 +66,17 @@ NETWORKS = {  # name: (changes, meshes as data x fsdp x tensor x context)
     "linear": ({"model.injection": "linear", "data.height": 14}, ["1x1x1x4"]),
     "text": ({"model.condition": "text", "data.height": 12}, ["1x1x2x2"]),
     "dit": ({"model.family": "dit", "data.height": 18}, ["1x1x2x2"]),
-    "pixart": ({"model.family": "pixart", "model.condition": "text", "data.height": 18}, ["1x2x1x2"]),
-    "dam": ({"model.family": "dam", "model.mediators": (1, 5, 4), "data.height": 18}, ["1x1x2x2", "1x1x1x4"]),
-    "full3d": ({"model.family": "full3d", "data.frames": 3, "data.height": 6, "data.width": 10}, ["1x1x1x4"]),
+    "dam": ({"model.family": "dam", "model.mediators": (1, 5, 4), "data.height": 18}, ["1x1x2x2"]),
+    "full3d": (  # the block of PixArt-α too
+        {
+            "model.family": "full3d",
+            "model.condition": "text",
+            "data.frames": 3,
+            "data.height": 6,
+            "data.width": 10,
+        },
+        ["1x1x1x4"],
+    ),
     "factorized, frames split": (
         {"model.family": "factorized", "data.frames": 5, "data.height": 6, "data.width": 6},
         ["1x1x2x2"],
