@@ -39,8 +39,8 @@ TIMED_STEPS, TIMED_SECONDS = 8, 4.0  # a program is timed until either is reache
 START = (
     15.0  # seconds of a run outside its steps and samples, on two CPU cores with compiled programs at hand
 )
-WINDOWED = ("ptdit", "dam")
-"""Families to which the compression ratio means something: its windows hold proxies, or mediators."""
+WINDOWED = ("ptdit",)
+"""Families to which the compression ratio means something."""
 HARMLESS = (
     "seed",
     "train.init_from",
