@@ -57,9 +57,9 @@ IMAGES = COUNTER + "latents are pixels/8, one frame."
 VIDEOS = COUNTER + f"latents are pixels/8, {VIDEO_FRAMES} latent frames."
 MEMORY = (
     f"Batch 1 at {MEMORY_SIDE}x{MEMORY_SIDE} pixels; latents are pixels/8, a latent frame is {TIME_STRIDE} frames.  "
-    "float32 parameters, gradients, AdamW and one average, bfloat16 activations, block remat.  The "
-    "paper says that PT-DiT/XL trains at 288 frames on one accelerator of 64 GB.  Attention scores are arrays here; a "
-    "kernel that never has them all would need less for full attention."
+    "float32 parameters, gradients, AdamW and one average, bfloat16 activations, block remat.  The paper says that "
+    "PT-DiT/XL trains at 288 frames (and at 2048x2048 pixels) on one accelerator of 64 GB.  Attention scores are "
+    "arrays here; a kernel that never has them all would need less for full attention."
 )
 
 
@@ -163,37 +163,23 @@ def memory_figure(config_of: Callable[[str], Any]) -> Figure:
     """Memory of a training step against frames, and PT-DiT/XL's by what it is for."""
     full = config_of("PT-DiT/XL")
     full.model.update({"family": "dit", "variant": "custom", "condition": "class"} | FULL_ATTENTION)
-    configs = {"PT-DiT/XL": config_of("PT-DiT/XL"), "PT-DiT/H": config_of("PT-DiT/H"), FULL_NAME: full}
-    latents = MEMORY_SIDE // 8
-    rows, totals, uses = [], {}, {}
-    for name, config in configs.items():
-        config.model.update({"compute_dtype": "bfloat16", "remat": "block"})
-        config.data.batch = 1
-        totals[name] = []
-        for frames in MEMORY_FRAMES:
-            memory = cost_memory.measure(config, frames=frames // TIME_STRIDE, height=latents, width=latents)
-            paper = published.TRAINS_IN.get((MEMORY_SIDE, frames)) if name == "PT-DiT/XL" else None
-            parts = by_use(memory)
-            for part, count in (*parts.items(), ("total", memory.total)):
-                limit = paper if part == "total" else None
-                rows.append(
-                    {
-                        "unit": "GiB",
-                        "network": name,
-                        "part": part,
-                        "pixels": MEMORY_SIDE,
-                        "frames": frames,
-                        "ours": significant(count / GIB),
-                        "paper": "" if limit is None else limit,
-                        "difference_percent": ""
-                        if limit is None
-                        else round(100 * (count / GIB / limit - 1), 1),
-                    }
-                )
-            totals[name].append(memory.total / GIB)
-            if name == "PT-DiT/XL":
-                for part, count in parts.items():
-                    uses.setdefault(part, []).append(count / GIB)
+    ours = "PT-DiT/XL"
+    configs = {ours: config_of(ours), "PT-DiT/H": config_of("PT-DiT/H"), FULL_NAME: full}
+    memories = {
+        (n, MEMORY_SIDE, f): training_memory(c, MEMORY_SIDE, f)
+        for n, c in configs.items()
+        for f in MEMORY_FRAMES
+    }
+    images = {(ours, side, f) for side, f in published.TRAINS_IN} - memories.keys()
+    memories |= {size: training_memory(configs[ours], *size[1:]) for size in sorted(images)}
+    rows = []
+    for size, memory in memories.items():
+        rows += [memory_row(*size, part, count / GIB, None) for part, count in by_use(memory).items()]
+        paper = published.TRAINS_IN.get(size[1:]) if size[0] == ours else None
+        rows.append(memory_row(*size, "total", memory.total / GIB, paper))
+    totals = {n: [memories[n, MEMORY_SIDE, f].total / GIB for f in MEMORY_FRAMES] for n in configs}
+    parts = [by_use(memories[ours, MEMORY_SIDE, f]) for f in MEMORY_FRAMES]
+    uses = {part: [use[part] / GIB for use in parts] for part in parts[0]}
     fits = [f for f in MEMORY_FRAMES if (MEMORY_SIDE, f) in published.TRAINS_IN]
     x, y = "frames", "GiB on one device"
     panels = [
@@ -202,10 +188,10 @@ def memory_figure(config_of: Callable[[str], Any]) -> Figure:
             x,
             y,
             lines={name: (MEMORY_FRAMES, values) for name, values in totals.items()},
-            markers={"PT-DiT/XL": (fits, [published.TRAINS_IN[MEMORY_SIDE, f] for f in fits])},
+            markers={ours: (fits, [published.TRAINS_IN[MEMORY_SIDE, f] for f in fits])},
         ),
         plots.Panel(
-            "PT-DiT/XL by use",
+            f"{ours} by use",
             x,
             y,
             {p: (MEMORY_FRAMES, v) for p, v in uses.items()},
@@ -219,6 +205,28 @@ def memory_figure(config_of: Callable[[str], Any]) -> Figure:
 
 FULL_NAME = "full attention, EasyAnimateV4's size"
 FULL_ATTENTION = {"depth": 40, "width": 1408, "heads": 16}
+
+
+def training_memory(config: Any, side: int, frames: int) -> cost_memory.Memory:
+    """As `MEMORY` says, for a square side and frames in pixels."""
+    config.model.update({"compute_dtype": "bfloat16", "remat": "block"})
+    config.data.batch = 1
+    latents = {"frames": max(frames // TIME_STRIDE, 1), "height": side // 8, "width": side // 8}
+    return cost_memory.measure(config, **latents)
+
+
+def memory_row(network: str, side: int, frames: int, part: str, gib: float, paper: float | None) -> Row:
+    """A line of the CSV of memory."""
+    return {
+        "unit": "GiB",
+        "network": network,
+        "part": part,
+        "pixels": side,
+        "frames": frames,
+        "ours": significant(gib),
+        "paper": "" if paper is None else paper,
+        "difference_percent": "" if paper is None else round(100 * (gib / paper - 1), 1),
+    }
 
 
 def by_use(memory: cost_memory.Memory) -> dict[str, int]:
