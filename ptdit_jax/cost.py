@@ -45,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
     """Count and print; returns the exit code."""
     options, rest = parse(argv)
     numbers: dict[str, Any] = {}
+    text = ""
     config, folder, _ = cli.parse([argv[0], *rest], __doc__ or "")
     given = {argument.lstrip("-").split("=")[0] for argument in rest if argument.startswith("-")}
     overrides = any(flag.startswith("config.") for flag in given)
@@ -66,8 +67,9 @@ def main(argv: Sequence[str]) -> int:
         text = configs_report(costs)
     elif chosen or overrides:
         costs = [measured(folder.name, config, options.resolution)]
-        height, width = (side // config.data.pixels_per_latent for side in costs[0].sizes[0].pixels)
-        text = config_report(costs[0], cost_memory.policies(config, height=height, width=width))
+        if not options.json:
+            height, width = (side // config.data.pixels_per_latent for side in costs[0].sizes[0].pixels)
+            text = config_report(costs[0], cost_memory.policies(config, height=height, width=width))
     else:
         resolutions = options.resolution or RESOLUTIONS
         costs = [measure(p.name, published_config(p), resolutions, p) for p in published.NETWORKS]

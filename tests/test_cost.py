@@ -146,11 +146,11 @@ def test_published_networks_are_counted_as_they_are_traced(network):
 
 
 def test_macs_are_half_of_the_flops_that_xla_counts():
-    arch = architecture(width=256, heads=4, shift_every=1)
+    arch = architecture(width=1024, heads=8, shift_every=1)  # wide: norms and softmax are no products
     size, window = (1, 16, 16), (1, 2, 2)
     apply, params = call(complexity.abstract(arch), window)
     flops = jax.jit(apply).lower(params, *inputs(arch, size)).compile().cost_analysis()["flops"]
-    assert flops / 2 == pytest.approx(analytic_macs(arch, size, window).total, rel=0.03)
+    assert flops / 2 == pytest.approx(analytic_macs(arch, size, window).total, rel=0.01)
 
 
 def measured(name, sides):
