@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from configs import common
 from ptdit_jax import complexity, published
 from ptdit_jax import config as rules
+from ptdit_jax.chips import GIB
 from ptdit_jax.complexity import Macs
+from ptdit_jax.cost_memory import ERROR, Memory
 from ptdit_jax.models import Architecture
 from ptdit_jax.models.window import Windowing
 
@@ -17,12 +19,13 @@ NEAR = 5.0  # percent; what differs more from its paper is listed
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """One size of input: (height, width) in pixels, latent frames, the layout of tokens, MACs by part."""
+    """One size of input: (height, width) in pixels, latent frames, the layout of tokens, MACs by part, memory."""
 
     pixels: tuple[int, int]
     frames: int
     layout: Windowing
     parts: dict[str, Macs]
+    memory: Memory | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +55,7 @@ def published_report(costs: Sequence[Cost], resolutions: Sequence[int]) -> str:
             parts_table([(c.name, c.sizes[0]) for c in costs]),
             PARTS_NOTE,
         ),
-        ("Attention products of a block, Eq. 4 over Eq. 3", share_table(resolutions), SHARES_NOTE),
+        ("Attention products of a block, Eq. 4 over Eq. 3", share_table(costs, resolutions), SHARES_NOTE),
         (f"More than {NEAR:g}% from the paper", "; ".join(far) or "nothing", ""),
     ]
     return "\n\n".join("\n\n".join(filter(None, (f"## {title}", *body))) for title, *body in sections)
@@ -69,12 +72,18 @@ PARTS_NOTE = (
     "With the products of attention.  full: global self-attention; text: cross-attention to the text."
 )
 SHARES_NOTE = """\
-The paper cuts to one decimal.  At 2048 px it prints N = 16348, which is 16384, and 2.3%, which is Eq. 4 at
-(1, 8, 8), 2.368%, not at the (1, 16, 16) it names."""
+Eq. 4: the estimate.  text, class: counted, the mean over the blocks of those models; the second have shifted windows
+in every other block.  The paper cuts to one decimal.  At 2048 px it prints N = 16348, which is 16384, and 2.3%, which
+is Eq. 4 at (1, 8, 8), 2.368%, not at the (1, 16, 16) it names."""
 
 
-def config_report(cost: Cost) -> str:
-    """The parts of one network at each size."""
+def config_report(cost: Cost, policies: Mapping[str, Memory]) -> str:
+    """One network by parts at each size, and the memory of its training step.
+
+    Args:
+      cost: of the config, with memory.
+      policies: remat policy -> the memory at the first size.
+    """
     arch = cost.arch
     lines = [
         f"{arch.family}: {arch.depth} blocks of width {arch.width}, {arch.heads} heads, condition "
@@ -88,13 +97,148 @@ def config_report(cost: Cost) -> str:
             for part, m in [*size.parts.items(), ("all", whole)]
             if m.total and (share := f"{m.total / whole.total:.1%}")
         ]
-        height, width = size.pixels
         lines += [
-            f"{width}x{height} px, {size.frames} latent frame(s): {tokens(size):,} tokens, "
+            f"{pixels(size)} px, {size.frames} latent frame(s): {tokens(size):,} tokens, "
             f"{size.layout.windows:,} window(s) of {triple(size.layout.window)}",
             table([name, "linear", "attention", "both", "share"], rows),
         ]
-    return "\n\n".join(lines)
+    lines += ["## Attention products of a block", equations_table([cost]), EQUATIONS_NOTE]
+    lines += ["## Memory of a training step", memory_table(cost), MEMORY_NOTE]
+    return "\n\n".join([*lines, policies_table(policies, cost)])
+
+
+def configs_report(costs: Sequence[Cost]) -> str:
+    """A row for each config and size."""
+    rows = []
+    for cost, size in ((c, s) for c in costs for s in c.sizes):
+        macs, memory = complexity.total(size.parts), size.memory
+        assert memory is not None
+        rows.append(
+            [
+                cost.name,
+                f"{cost.arch.family} {cost.arch.depth} x {cost.arch.width}",
+                f"{pixels(size)} x {size.frames}",
+                f"{tokens(size):,}",
+                f"{cost.parameters:,}",
+                amount(macs.total),
+                amount(macs.linear),
+                gib(memory.state),
+                gib(memory.per_sample),
+                memory.remat,
+                str(memory.samples),
+                gib(memory.total),
+            ]
+        )
+    header = [
+        "config",
+        "network",
+        "px x frames",
+        "tokens",
+        "parameters",
+        "G MACs",
+        "linear",
+        "state",
+        "a sample",
+    ]
+    sizes = [(f"{cost.name} {pixels(size)}", size) for cost in costs for size in cost.sizes]
+    sections = [
+        table([*header, "remat", "samples", "GiB"], rows),
+        CONFIGS_NOTE,
+        "## By part, G",
+        parts_table(sizes),
+        PARTS_NOTE,
+        "## Attention products of a block",
+        equations_table(costs),
+        EQUATIONS_NOTE,
+    ]
+    return "\n\n".join(sections)
+
+
+CONFIGS_NOTE = """\
+G MACs: of one forward pass of one sample; linear: without the two products of each attention.  state, a sample and
+GiB: memory of one device that holds the whole network: between steps, for each sample of a micro-batch, in all."""
+EQUATIONS_NOTE = """\
+G MACs of q·kᵀ and weights·v.  Eq. 3 is global self-attention, Eq. 4 proxies, injection, windows and shifted windows in
+one block.  counted: those of the network, padded tokens included, the mean over its blocks, without the text's."""
+MEMORY_NOTE = f"""\
+One device that holds the whole network.  kept: what differentiation takes from the forward to the backward pass under
+the config's remat policy, by the part that made it; stream: block inputs, norms, modulation and sums; ends: embeddings,
+final layer and loss.  again: of the one block whose backward pass runs, where remat has it computed again.  gradients
+of one block's: of that block's activations, taken to be as large as they are.  In small networks XLA's own figure
+differed from the sum by up to {ERROR}%."""
+
+
+def equations_table(costs: Sequence[Cost]) -> str:
+    """Eq. 3 and Eq. 4 beside the count, for each network and size."""
+    rows = []
+    for cost, size in ((c, s) for c in costs for s in c.sizes):
+        eq3, eq4, counted = equations(cost, size)
+        rows.append(
+            [
+                cost.name,
+                f"{pixels(size)} x {size.frames}",
+                f"{tokens(size):,}",
+                triple(size.layout.window) if eq4 else "",
+                digits(eq3 / 1e9),
+                digits(eq4 / 1e9) if eq4 else "",
+                digits(counted / 1e9),
+                difference(counted, eq4 or eq3),
+                f"{counted / eq3:.1%}",
+            ]
+        )
+    header = ["", "px x frames", "N", "ratio", "Eq. 3", "Eq. 4", "counted", "to Eq. 4 (3)", "of Eq. 3"]
+    return table(header, rows)
+
+
+def equations(cost: Cost, size: Size) -> tuple[float, float | None, float]:
+    """MACs of a block's attention products: Eq. 3, Eq. 4 (None without proxies), and the mean of those counted."""
+    arch, grid = cost.arch, tokens(size)
+    counted = sum(macs.attention for part, macs in size.parts.items() if part != "text") / arch.depth
+    eq4 = float(complexity.proxy_attention(grid, arch.width, size.layout.window)) if arch.giim else None
+    return complexity.full_attention(grid, arch.width), eq4, counted
+
+
+def memory_table(cost: Cost) -> str:
+    """What lies in memory, a column a size."""
+    memories = [size.memory for size in cost.sizes if size.memory]
+    parts = list(dict.fromkeys(part for m in memories for part in (*m.saved, *m.recomputed)))
+    uses: list[tuple[str, Callable[[Memory], int]]] = [
+        ("parameters", lambda m: m.parameters),
+        ("averages", lambda m: m.averages),
+        ("moments of AdamW", lambda m: m.moments),
+        ("gradients", lambda m: m.gradients),
+        ("kept: weights, masks", lambda m: m.weights),
+        *((f"kept: {part}", lambda m, p=part: m.samples * m.saved.get(p, 0)) for part in parts),
+        *((f"again: {part}", lambda m, p=part: m.samples * m.recomputed.get(p, 0)) for part in parts),
+        ("gradients of one block's", lambda m: m.samples * m.backward),
+        ("in all", lambda m: m.total),
+    ]
+    rows = [[name, *(gib(use(m)) for m in memories)] for name, use in uses if any(map(use, memories))]
+    header = [f"GiB, {memories[0].samples} sample(s), remat {memories[0].remat}"]
+    return table([*header, *(f"{pixels(size)} x {size.frames}" for size in cost.sizes)], rows)
+
+
+def policies_table(policies: Mapping[str, Memory], cost: Cost) -> str:
+    """What each remat policy keeps."""
+    rows = [
+        [
+            policy,
+            gib(sum(m.saved.values())),
+            gib(sum(m.recomputed.values()) + m.backward),
+            gib(m.offloaded),
+            gib(m.weights),
+            gib(m.total),
+        ]
+        for policy, m in policies.items()
+    ]
+    size = cost.sizes[0]
+    header = [
+        f"remat, {pixels(size)} x {size.frames}",
+        "kept a sample",
+        "of one block a sample",
+        "on the host a sample",
+    ]
+    return table([*header, "kept of weights", "GiB in all"], rows)
 
 
 def parameter_table(costs: Sequence[Cost]) -> str:
@@ -146,22 +290,25 @@ def parts_table(sizes: Sequence[tuple[str, Size]]) -> str:
     return table(["model", *parts], rows)
 
 
-def share_table(sides: Sequence[int]) -> str:
-    """Eq. 4 over Eq. 3 for square images at the default ratios."""
+def share_table(costs: Sequence[Cost], sides: Sequence[int]) -> str:
+    """Eq. 4 over Eq. 3 for square images at the default ratios, beside what the networks have."""
+    counted = {cost.arch.shift_every: cost for cost in costs if cost.arch.giim}  # the width cancels
     rows = []
-    for side, share in attention_shares(sides).items():
+    for place, (side, share) in enumerate(attention_shares(sides).items()):
         layout, paper = square_layout(side), published.ATTENTION_SHARES.get(side)
+        exact = [equations(counted[every], counted[every].sizes[place]) for every in (1, 2)]
         rows.append(
             [
                 f"{side} px",
                 f"{math.prod(layout.grid):,}",
                 triple(layout.window),
                 f"{share:.3f}%",
+                *(f"{100 * count / eq3:.3f}%" for eq3, _, count in exact),
                 f"{paper}%" if paper else "",
                 difference(share, paper),
             ]
         )
-    return table(["", "N", "ratio", "share", "paper", "difference"], rows)
+    return table(["", "N", "ratio", "Eq. 4", "text", "class", "paper", "difference"], rows)
 
 
 def attention_shares(sides: Sequence[int]) -> dict[int, float]:
@@ -227,10 +374,27 @@ def as_json(cost: Cost) -> dict[str, Any]:
                 "macs_without_attention": complexity.total(size.parts).linear,
                 "paper_macs": (figure := paper_macs(cost, size)) and round(figure * 1e9),
                 "parts": {part: dataclasses.asdict(macs) for part, macs in size.parts.items()},
+                "block_attention": dict(zip(("equation_3", "equation_4", "counted"), equations(cost, size))),
+                "memory": size.memory and dataclasses.asdict(size.memory) | {"total": size.memory.total},
             }
             for size in cost.sizes
         ],
     }
+
+
+def pixels(size: Size) -> str:
+    """Width x height."""
+    return f"{size.pixels[1]}x{size.pixels[0]}"
+
+
+def gib(count: int) -> str:
+    """Bytes in GiB, nothing for none."""
+    return digits(count / GIB) if count else ""
+
+
+def digits(value: float) -> str:
+    """Two decimals, or two digits of what is less than one."""
+    return f"{value:,.2f}" if value >= 1 else f"{value:.2g}"
 
 
 def tokens(size: Size) -> int:

@@ -50,3 +50,40 @@ OUT_CHANNELS = (
 
 # Sec. 3.3: image side in pixels -> share of global self-attention in percent, as printed.
 ATTENTION_SHARES = {256: 34.3, 512: 9.7, 1024: 4.7, 2048: 2.3}
+
+# G multiply-accumulates by image side in pixels of a network that is not built here (answers to the reviews).
+PEER_MACS = {"DAM-B": {256: 22.5, 512: 90.1, 1024: 360.6}}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """How much of another network's cost the paper says that a network has.
+
+    Attributes:
+      figure: of the paper that shows it.
+      network: of the paper.
+      against: the other one.
+      percent: the network's MACs over the other's; where the paper prints a reduction, 100 less it.
+      side: image side in pixels; None where the paper states one ratio and no size.
+    """
+
+    figure: str
+    network: str
+    against: str
+    percent: float
+    side: int | None = None
+
+
+RATIOS = (
+    Ratio("fig2", "PT-DiT/L", "PixArt-alpha", 66.0),  # Sec. 1
+    Ratio("fig7", "PT-DiT/XL", "CogVideoX-2B", 50.0),  # Sec. 4.4, here and below
+    Ratio("fig7", "PT-DiT/XL", "EasyAnimateV4", 50.0),
+    Ratio("fig7", "PT-DiT/H", "CogVideoX-2B", 77.0),  # Sec. 1
+    Ratio("fig7", "PT-DiT/H", "EasyAnimateV4", 82.0),
+    Ratio("fig10", "PT-DiT/H", "Lumina-Next", 18.0, 512),  # Appendix A.4, here and below
+    Ratio("fig10", "PT-DiT/H", "Lumina-Next", 17.5, 2048),
+    Ratio("fig10", "PT-DiT/B-Class", "DiT-B/2", 40.5, 1024),
+)
+
+# Sec. 1: PT-DiT/XL trains at this size in this much memory, GB of one accelerator: (side, frames) in pixels -> GB.
+TRAINS_IN = {(2048, 1): 64, (512, 288): 64}

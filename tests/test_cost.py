@@ -152,11 +152,11 @@ def test_published_networks_are_counted_as_they_are_traced(network):
 
 
 def test_macs_are_half_of_the_flops_that_xla_counts():
-    arch = architecture(width=256, heads=4, shift_every=1)
+    arch = architecture(width=1024, heads=8, shift_every=1)  # wide: norms and softmax are no products
     size, window = (1, 16, 16), (1, 2, 2)
     apply, params = call(complexity.abstract(arch), window)
     flops = jax.jit(apply).lower(params, *inputs(arch, size)).compile().cost_analysis()["flops"]
-    assert flops / 2 == pytest.approx(analytic_macs(arch, size, window).total, rel=0.03)
+    assert flops / 2 == pytest.approx(analytic_macs(arch, size, window).total, rel=0.01)
 
 
 def measured(name, sides):
@@ -286,6 +286,63 @@ def test_a_config_with_overrides(capsys):
     text = run(capsys, *arguments, "--resolution", "16,32")
     assert "16x16 px, 16 latent frame(s): 1,024 tokens" in text
     assert "32x32 px, 16 latent frame(s): 4,096 tokens" in text
+
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def test_one_config_has_memory_by_part_and_by_remat_policy(capsys):
+    text = run(capsys, "--config", str(CONFIGS / "c2i_digits.py"), "--config.model.remat=block")
+    for line in (
+        "| kept: stream ",
+        "| again: mlp ",
+        "| moments of AdamW ",
+        "| offload ",
+        "| counted |",
+    ):
+        assert line in text
+
+
+def test_several_configs_in_a_table_or_as_json(capsys):
+    files = ",".join(str(CONFIGS / name) for name in ("c2i_digits.py", "video_digits.py"))
+    text = run(capsys, "--configs", files, "--config.model.depth=4", "--config.model.remat=block")
+    assert "| c2i_digits " in text
+    assert "| video_digits " in text
+    networks = json.loads(run(capsys, "--configs", files, "--config.model.depth=4", "--json"))["networks"]
+    assert [(n["name"], n["blocks"]) for n in networks] == [("c2i_digits", 4), ("video_digits", 4)]
+    for network in networks:
+        (size,) = network["sizes"]
+        memory, block = size["memory"], size["block_attention"]
+        state = memory["parameters"] + memory["averages"] + memory["moments"] + memory["gradients"]
+        kept = memory["samples"] * sum(memory["saved"].values())
+        backward = memory["samples"] * sum(memory["block"].values())
+        assert memory["total"] == state + kept + memory["weights"] + backward
+        assert block["counted"] <= block["equation_4"] < block["equation_3"]  # shifts in every other block
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "a.py", "--configs", "b.py"], "exclude each other"),
+        (["--configs", "a.py", "--figures", "out"], "exclude each other"),
+        (["--figures", "out", "--json"], "goes alone"),
+        (["--configs", "no_such_file.py"], "no_such_file.py"),
+    ],
+)
+def test_options_that_do_not_go_together(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text("from configs.common import get_config\n")
+    with pytest.raises(ValueError, match=message):
+        cost.main(["cost", *arguments])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_config_that_is_wrong_is_one_line():
+    with pytest.raises(
+        ValueError, match=r"^model\.heads=5|model\.width=.* must be a multiple of model\.heads=5"
+    ):
+        cost.main(["cost", "--configs", str(CONFIGS / "c2i_digits.py"), "--config.model.heads=5"])
 
 
 @pytest.mark.parametrize("text", ["", "256,", "256;512", "-256", "0"])
