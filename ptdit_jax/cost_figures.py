@@ -258,7 +258,7 @@ def percent(ours: Macs, other: Macs) -> tuple[float, float]:
 
 def paper_macs(name: str, side: int, frames: int) -> float | None:
     """The G MACs that a paper prints for a network at a size."""
-    figures = {n.name: n.macs for n in published.NETWORKS} | published.PEER_MACS
+    figures = {n.name: n.macs for n in published.NETWORKS}
     return figures.get(name, {}).get(side) if frames == 1 else None
 
 

@@ -22,13 +22,12 @@ class Product:
     """A matrix product of a forward pass.
 
     Attributes:
-      part: one of `complexity.PARTS`, or "mediators".
+      part: one of `complexity.PARTS`.
       rows: vectors of one sample that go through it.
       inputs: features of each.
       outputs: features of the result.
       times: blocks that have it.
-      kind: "weights", a matrix of parameters; "activations", one of the two products of an attention; "convolution",
-        a kernel of a few parameters.
+      kind: "weights", a matrix of parameters; "activations", one of the two products of an attention.
     """
 
     part: str
@@ -102,41 +101,6 @@ def attention(
     ]
 
 
-def pixart_alpha(tokens: int) -> list[Product]:
-    """28 blocks of 1152 (DiT-XL's) with cross-attention to 120 tokens of T5-XXL and one adaLN for all blocks."""
-    width, blocks, text = 1152, 28, 120
-    return [
-        Product("patches", tokens, 4 * 4, width),
-        Product("embeddings", 1, TIME_FEATURES, width),
-        Product("embeddings", 1, width, width),
-        Product("embeddings", text, 4096, width),
-        Product("embeddings", text, width, width),
-        Product("modulation", 1, width, 6 * width),
-        *attention("full", tokens, tokens, width, blocks),
-        *attention("text", tokens, text, width, blocks),
-        Product("mlp", tokens, width, 4 * width, 2 * blocks),
-        Product("output", tokens, width, 4 * 8),
-    ]
-
-
-def dam_b(tokens: int) -> list[Product]:
-    """DiT-B with 64 mediators: averaged queries that attend to all keys, and that all queries attend to."""
-    width, blocks, mediators = 768, 12, 64
-    return [
-        Product("patches", tokens, 4 * 4, width),
-        Product("embeddings", 1, TIME_FEATURES, width),
-        Product("embeddings", 1, width, width),
-        Product("modulation", 1, width, 6 * width, blocks),
-        Product("mediators", tokens, width, width, 4 * blocks),  # q, k, v, out
-        Product("mediators", mediators, width, tokens, 2 * blocks, "activations"),
-        Product("mediators", tokens, width, mediators, 2 * blocks, "activations"),
-        Product("mediators", tokens * width, 3 * 3, 1, blocks, "convolution"),  # depthwise, of the values
-        Product("mlp", tokens, width, 4 * width, 2 * blocks),
-        Product("output", 1, width, 2 * width),
-        Product("output", tokens, width, 4 * 8),
-    ]
-
-
 def lumina_next(tokens: int) -> list[Product]:
     """24 blocks of 2304, 32 heads of queries and 8 of keys, gated MLP of 6144, 256 tokens of Gemma-2B (2048)."""
     width, blocks, kv, text, text_width, conditioning = 2304, 24, 2304 // 4, 256, 2048, 1024
@@ -200,19 +164,6 @@ def easyanimate_v4(tokens: int) -> list[Product]:
 PEERS: Mapping[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer(
-            "PixArt-alpha",
-            "arXiv 2310.00426 and its repository PixArt-alpha/PixArt-alpha (PixArt_XL_2); 120 tokens of text",
-            610,
-            pixart_alpha,
-        ),
-        Peer(
-            "DAM-B",
-            "arXiv 2408.05710 and its repository LeapLabTHU/Attention-Mediators (SiT_B_2, mediator_num=64); the "
-            "number of mediators does not grow with the size",
-            131,
-            dam_b,
-        ),
         Peer(
             "Lumina-Next",
             "arXiv 2406.18583 and its repository Alpha-VLLM/Lumina-T2X (NextDiT_2B_GQA_patch2, the one with the 1.7 "

@@ -1,7 +1,8 @@
 """Sizes and costs as their papers print them, to stand beside our counts.
 
 Sources: PT-DiT, arXiv 2409.04005 (text models: Table 4; class-conditional ones: the answers to its reviews at
-ICLR 2025, which also measure DiT-S/2, -B/2 and -XL/2 at 256 px); DiT, arXiv 2212.09748 (the rest).
+ICLR 2025, which also measure DiT-S/2, -B/2 and -XL/2 at 256 px and DAM-B); DiT, arXiv 2212.09748; PixArt-alpha,
+arXiv 2310.00426; DAM, arXiv 2408.05710 (the rest).
 """
 
 import dataclasses
@@ -42,6 +43,8 @@ NETWORKS = (
     Published("DiT-B/2", "dit", "B", "class", 130, {256: 23.0, 512: 106.5, 1024: 650.2}),
     Published("DiT-L/2", "dit", "L", "class", 458, {256: 80.71}),
     Published("DiT-XL/2", "dit", "XL", "class", 675, {256: 118.69, 512: 524.6}),
+    Published("PixArt-alpha", "pixart", "XL", "text", 610),
+    Published("DAM-B", "dam", "B", "class", 131, {256: 22.5, 512: 90.1, 1024: 360.6}),
 )
 
 OUT_CHANNELS = (
@@ -50,9 +53,6 @@ OUT_CHANNELS = (
 
 # Sec. 3.3: image side in pixels -> share of global self-attention in percent, as printed.
 ATTENTION_SHARES = {256: 34.3, 512: 9.7, 1024: 4.7, 2048: 2.3}
-
-# G multiply-accumulates by image side in pixels of a network that is not built here (answers to the reviews).
-PEER_MACS = {"DAM-B": {256: 22.5, 512: 90.1, 1024: 360.6}}
 
 
 @dataclasses.dataclass(frozen=True)
