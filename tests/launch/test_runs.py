@@ -14,7 +14,8 @@ import pytest
 
 from tests.training import runs
 
-SHORT = {"evaluation__name": "none", "sampling__count": 1, "train__steps": 16}
+STEPS = 20
+SHORT = {"evaluation__name": "none", "sampling__count": 1, "train__steps": STEPS}
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def reference(tmp_path_factory, tiny, environment):
     return workdir
 
 
-def assert_same_losses(workdir, reference, steps=16):
+def assert_same_losses(workdir, reference, steps=STEPS):
     ours, theirs = table(workdir), table(reference)
     assert list(ours) == list(theirs)
     for name in ("step", "loss", "grad_norm", "param_norm", "learning_rate"):
@@ -91,7 +92,7 @@ def test_a_lost_process_ends_the_other_and_restarts_give_the_losses_of_one_proce
     assert any(
         re.fullmatch(r"\[p0\] ptdit: .* 2 device\(s\), from .*/checkpoints/\d+", line) for line in lines
     )
-    assert sum("trained 16 steps" in line for line in lines) == 1  # process 0 alone reports
+    assert sum(f"trained {STEPS} steps" in line for line in lines) == 1  # process 0 alone reports
     assert_same_losses(workdir, reference)
     assert (workdir / "samples.png").exists()
 
@@ -106,7 +107,7 @@ def test_sigterm_to_one_stops_both_and_the_loss_of_process_0_ends_the_other(refe
     assert (
         f"[p0] SIGTERM: saved in {workdir}/checkpoints/{saved}; the same command goes on from there" in lines
     )
-    assert runs.rows(workdir) == saved < 16
+    assert runs.rows(workdir) == saved < STEPS
     assert not any("error" in line for line in lines)
 
     process = start(workdir, arguments)
@@ -130,7 +131,7 @@ def test_a_checkpoint_of_four_processes_goes_on_with_two_and_with_one(
         runs.wait_until(process, lambda: runs.rows(workdir) >= rows)
         os.kill(member(process, 0), signal.SIGTERM)
         finish(process, 143)
-        assert rows <= runs.rows(workdir) < 16
+        assert rows <= runs.rows(workdir) < STEPS
 
     train_on(4, ("fsdp", "context"), "--processes=4")
     train_on(9, ("tensor",))
