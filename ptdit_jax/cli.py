@@ -1,5 +1,6 @@
 """What entry points share: a config from the command line, errors as lines, the compilation cache."""
 
+import argparse
 import difflib
 import hashlib
 import logging
@@ -76,6 +77,24 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
         raise ValueError(_unknown_field(argv) or str(error.args[0])) from error
     except (TypeError, flags.Error, OSError) as error:
         raise ValueError(str(error)) from error
+
+
+def option_parser(module: str, about: str) -> argparse.ArgumentParser:
+    """A parser of an entry point's own options, whose help is the docstring of the entry point.
+
+    Args:
+      module: of the entry point, "ptdit_jax.plan".
+      about: its docstring: what it does, a paragraph of usage, and the rest.
+    """
+    what, usage, *rest = about.split("\n\n")
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        usage=usage.strip(),
+        description=what,
+        epilog="\n\n".join(rest),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
 
 
 def _unknown_field(argv: Sequence[str]) -> str | None:

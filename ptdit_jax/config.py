@@ -13,10 +13,9 @@ from configs import common
 from data_pipelines import check_text, open_source
 from data_pipelines.sources import DIGIT_CLASSES
 from data_pipelines.text import NULL_FILE
-from ptdit_jax import diffusion
+from ptdit_jax import diffusion, models
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.evaluation import EVALUATIONS
-from ptdit_jax.models import architecture
 from ptdit_jax.models.compression import window_for
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.variants import IMAGE_FAMILIES
@@ -152,6 +151,16 @@ def layout(config: Config, *, frames: int = 0, height: int = 0, width: int = 0) 
     return tokens.window, tokens
 
 
+def architecture(config: Config) -> models.Architecture:
+    """The network of a config, for samples of `config.data`: its fields with nothing left "auto".
+
+    Raises:
+      ValueError: naming the field, its value, and what would be right.
+    """
+    window, _ = layout(config)
+    return models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+
+
 def make_objective(config: Config, *, frames: int = 0, height: int = 0, width: int = 0):
     """The diffusion objective of a config for samples of `config.data`, or of another latent size.
 
@@ -256,13 +265,13 @@ def _network(config: Config) -> Iterable[str]:
     if problems:
         yield from problems
         return
-    window, tokens = layout(config)
+    _, tokens = layout(config)
     learn_variance = config.diffusion.learn_variance
-    problems = list(_attempt(lambda: architecture(model, window, learn_variance=learn_variance)))
+    problems = list(_attempt(lambda: architecture(config)))
     if problems:
         yield from problems
         return
-    arch = architecture(model, window, learn_variance=learn_variance)
+    arch = architecture(config)
     if arch.giim:
         yield from _attempt(lambda: check_injection(arch.injection, tokens, arch.linear_tokens))
     if arch.family in IMAGE_FAMILIES and config.data.frames > 1:

@@ -25,7 +25,7 @@ from typing import Any
 import jax
 
 from configs import common
-from ptdit_jax import cli, complexity, cost_figures, cost_memory, models, published
+from ptdit_jax import cli, complexity, cost_figures, cost_memory, published
 from ptdit_jax import config as rules
 from ptdit_jax.cost_peers import PEERS
 from ptdit_jax.cost_report import (
@@ -82,15 +82,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and the arguments left for the config's flags."""
-    about = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m ptdit_jax.cost",
-        usage=about[1].strip(),
-        description=about[0],
-        epilog="\n\n".join(about[2:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.option_parser("ptdit_jax.cost", __doc__ or "")
     parser.add_argument("--resolution", type=resolutions, metavar="PX,...", help="image sides in pixels")
     parser.add_argument("--configs", type=files, metavar="FILE,...", help="config files, a row each")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="folder to draw the comparisons into")
@@ -166,8 +158,7 @@ def measure(
             if side % scale:
                 raise ValueError(f"--resolution {side} must be a multiple of data.pixels_per_latent={scale}")
         latents = [(side // scale, side // scale) for side in resolutions]
-    window, _ = rules.layout(config)
-    arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    arch = rules.architecture(config)
     network = complexity.abstract(arch)
     sizes = []
     for height, width in latents:

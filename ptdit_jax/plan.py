@@ -30,7 +30,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from ptdit_jax import chips, cli, models
+from ptdit_jax import chips, cli
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import build
 from ptdit_jax.parallel import hlo, hlo_cost, topology
@@ -90,15 +90,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and the arguments left for the config's flags."""
-    about = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m ptdit_jax.plan",
-        usage=about[1].strip(),
-        description=about[0],
-        epilog="\n\n".join(about[2:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.option_parser("ptdit_jax.plan", __doc__ or "")
     parser.add_argument(
         "--topology", required=True, type=lambda text: text.split(","), help=argparse.SUPPRESS
     )
@@ -169,8 +161,7 @@ def factorisations(chips: int, sizes: dict[str, int]) -> Iterator[dict[str, int]
 
 def full_attention(config: Any) -> Any:
     """The config with the blocks of DiT or, with text, PixArt-α: the same width, heads, depth, size and mesh."""
-    window, _ = rules.layout(config)
-    arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    arch = rules.architecture(config)
     full = copy.deepcopy(config)
     full.model.update(
         {"family": "full3d", "variant": "custom"}
@@ -183,8 +174,7 @@ def measure(name: str, config: Any, machine: topology.Topology, mesh: Mesh) -> P
     """Compile the step of a valid config for a mesh of a machine's devices and read the program."""
     experiment = build(config, mesh=mesh)
     program = make_program(config, experiment, mesh)
-    window, _ = rules.layout(config)
-    arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    arch = rules.architecture(config)
     plan = Plan(
         name=name,
         family=config.model.family,

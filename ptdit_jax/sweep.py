@@ -96,15 +96,7 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our options, and the fields of the config that all points get."""
-    about = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m ptdit_jax.sweep",
-        usage=about[1].strip(),
-        description=about[0],
-        epilog="\n\n".join(about[2:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = cli.option_parser("ptdit_jax.sweep", __doc__ or "")
     add = parser.add_argument
     add("file", help=argparse.SUPPRESS)
     what = parser.add_mutually_exclusive_group()

@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines import make_loader
-from ptdit_jax import chips, cli, complexity, models, null_text, results
+from ptdit_jax import chips, cli, complexity, null_text, results
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import Experiment, build
 from ptdit_jax.parallel import distributed, peers
@@ -228,8 +228,7 @@ def train(
 
 def work_of_step(config: Any, experiment: Experiment) -> metrics.Work:
     """What a step amounts to, for the speeds that are logged."""
-    window, _ = rules.layout(config)
-    arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    arch = rules.architecture(config)
     text = config.model.text_length if config.model.condition == "text" else 0
     macs = complexity.total(complexity.forward(arch, experiment.layout, text)).total
     chip = chips.lookup(jax.devices()[0].device_kind)

@@ -41,8 +41,7 @@ def architecture(config: Any) -> Architecture:
     Raises:
       ValueError: its family has no PyTorch layout.
     """
-    window, _ = rules.layout(config)
-    arch = models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    arch = rules.architecture(config)
     released.check_family(arch)
     return arch
 

@@ -39,9 +39,7 @@ TIMED_STEPS, TIMED_SECONDS = 8, 4.0  # a program is timed until either is reache
 START = (
     15.0  # seconds of a run outside its steps and samples, on two CPU cores with compiled programs at hand
 )
-WINDOWED = ("ptdit",)
-"""Families to which the compression ratio means something."""
-HARMLESS = (
+OUTSIDE_STEP = (
     "seed",
     "train.init_from",
     "train.log_every",
@@ -110,7 +108,7 @@ def figures(config: Any) -> Figures:
     if text not in _FIGURES:
         counted = cost.measure("", config, None)
         (size,) = counted.sizes
-        window = size.layout.window if config.model.family in WINDOWED else None
+        window = size.layout.window if config.model.family == "ptdit" else None  # others have no such windows
         macs = complexity.total(size.parts).total
         _FIGURES[text] = Figures(counted.parameters, macs, math.prod(size.layout.grid), window)
     return _FIGURES[text]
@@ -262,7 +260,7 @@ def _duration(seconds: float) -> str:
 
 def _step_fields(config: Any) -> str:
     """What the training step depends on."""
-    return json.dumps({f: v for f, v in rules.flatten(config).items() if not f.startswith(HARMLESS)})
+    return json.dumps({f: v for f, v in rules.flatten(config).items() if not f.startswith(OUTSIDE_STEP)})
 
 
 def _key(config: Any, machine: str | None, options: Sequence[float], environment: Mapping[str, str]) -> str:

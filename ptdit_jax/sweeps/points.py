@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ptdit_jax import cli, models, results
+from ptdit_jax import cli, results
 from ptdit_jax import config as rules
 
 NAME = re.compile(
@@ -235,9 +235,7 @@ def _warm(sweep: Sweep, steps: int) -> Sweep:
         flat = rules.flatten(point.config)
         rest = tuple(sorted((f, repr(v)) for f, v in flat.items() if not f.startswith("compression.")))
         try:
-            window, _ = rules.layout(point.config)
-            learn_variance = point.config.diffusion.learn_variance
-            arch = models.architecture(point.config.model, window, learn_variance=learn_variance)
+            arch = rules.architecture(point.config)
         except ValueError:
             points.append(point)  # `load` says what is wrong with it
             continue
