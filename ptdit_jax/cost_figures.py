@@ -162,7 +162,7 @@ def row(
 def memory_figure(config_of: Callable[[str], Any]) -> Figure:
     """Memory of a training step against frames, and PT-DiT/XL's by what it is for."""
     full = config_of("PT-DiT/XL")
-    full.model.update({"family": "dit", "variant": "custom", "condition": "class"} | FULL_ATTENTION)
+    full.model.update({"family": "full3d", "variant": "custom"} | FULL_ATTENTION)
     ours = "PT-DiT/XL"
     configs = {ours: config_of(ours), "PT-DiT/H": config_of("PT-DiT/H"), FULL_NAME: full}
     memories = {

@@ -3,7 +3,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../launch/setup_env.sh"
 
-setup_env requirements.txt requirements-dev.txt requirements-torch.txt
+setup_env requirements.txt requirements-dev.txt requirements-torch.txt requirements-tfds.txt
 cd "$REPO"
 
 export JAX_PLATFORMS=cpu MPLBACKEND=Agg
