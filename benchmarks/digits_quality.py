@@ -18,7 +18,7 @@ import numpy as np
 
 from ptdit_jax import cli, null_text, results, sampling
 from ptdit_jax import config as rules
-from ptdit_jax.evaluation import EVALUATIONS
+from ptdit_jax.evaluation.digits import judge_digits
 from ptdit_jax.experiment import build
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.pretrained import load_params
@@ -46,9 +46,6 @@ def main(argv: list[str]) -> int:
     params = load_params(step, ema_name(config.sampling.ema), experiment, mesh)
     cli.enable_compilation_cache()
     asked = results.ask(config, experiment, args.count)
-    judge = EVALUATIONS["digits"]
-    assert judge is not None
-    assert asked.labels is not None, "a run on digits that are asked for"
 
     guidances = floats(args.guidance) if args.guidance else [config.sampling.guidance]
     steps = [int(s) for s in floats(args.steps)] if args.steps else [config.sampling.steps]
@@ -76,7 +73,7 @@ def main(argv: list[str]) -> int:
                 mesh=mesh,
                 description=f"seed {seed}",
             )
-            reports.append(judge(images, asked.labels))
+            reports.append(judge_digits(images, asked.labels))
         recognised, variety, nearest = (
             spread([getattr(report, name) for report in reports], form)
             for name, form in (("recognition", ".1%"), ("variety", ".2f"), ("nearest_generated", ".2f"))

@@ -127,7 +127,8 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.ema = 0.9999  # the EMA that is sampled; 0 = the raw parameters
 
     evaluation = config.evaluation = ml_collections.ConfigDict()
-    evaluation.name = "none"  # what a run ends with: "none" or "digits" (recognition rate and variety)
+    # What a run ends with: "none", "digits" (ptdit_jax/evaluation/digits.py), or MODULE:NAME, a judge of your own.
+    evaluation.name = "none"
     evaluation.count = 500  # samples judged
 
     profile = config.profile = ml_collections.ConfigDict()

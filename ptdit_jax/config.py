@@ -11,11 +11,9 @@ from typing import Any
 
 from configs import common
 from data_pipelines import check_text, open_source
-from data_pipelines.sources import DIGIT_CLASSES
 from data_pipelines.text import NULL_FILE
-from ptdit_jax import diffusion, models
+from ptdit_jax import diffusion, evaluation, models
 from ptdit_jax.diffusion.samplers import make_sampler
-from ptdit_jax.evaluation import EVALUATIONS
 from ptdit_jax.models.compression import window_for
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.variants import IMAGE_FAMILIES
@@ -29,7 +27,6 @@ Config = Any
 CHOICES = {
     "optimizer.schedule": tuple(SCHEDULES),
     "train.on_nonfinite": ("stop", "skip"),
-    "evaluation.name": tuple(EVALUATIONS),
 }
 """Fields that name something, where no other part of the project checks the name."""
 
@@ -97,7 +94,8 @@ def validate(config: Config, *, devices: int | None = None, check_data: bool = T
     Args:
       config: the whole config.
       devices: number of devices the run has, to check `mesh` and `data.batch` against; None leaves that out.
-      check_data: also open the data source and compare its channels, size and classes with the config.
+      check_data: also open the data source and compare its channels, size and classes with the config, and look
+        at an `evaluation.name` of the user's own.
 
     Raises:
       ValueError: one line a problem, all at once, each with the field, its value and what would be right.
@@ -114,9 +112,11 @@ def validate(config: Config, *, devices: int | None = None, check_data: bool = T
         if flat[field] not in allowed
     ]
     if not problems:  # the rest may count on sane numbers
-        for check in (_network, _objective, _optimizer, _sampling, _evaluation, _profile):
+        for check in (_network, _objective, _optimizer, _sampling, _profile):
             problems += check(config)
         problems += _mesh(config, devices)
+        if check_data or ":" not in config.evaluation.name:
+            problems += _evaluation(config)
     if not problems and check_data:
         problems += _data(config)
     if problems:
@@ -333,18 +333,13 @@ def _sampling(config: Config) -> Iterable[str]:
 
 
 def _evaluation(config: Config) -> Iterable[str]:
-    if config.evaluation.name == "none":
+    try:
+        found = evaluation.find(config.evaluation.name)
+    except ValueError as error:
+        yield str(error)
         return
-    name, count, model = config.evaluation.name, config.evaluation.count, config.model
-    judged = {(name, "class"), (f"captioned_{name}", "text")}
-    if (config.data.name, model.condition) not in judged:
-        yield (
-            f"evaluation.name={name!r} judges data.name={name!r} with model.condition='class', or "
-            f"'captioned_{name}' with 'text', not {config.data.name!r} with {model.condition!r}"
-        )
-    least = 2 * (model.classes if model.condition == "class" else DIGIT_CLASSES)
-    if count < least:
-        yield f"evaluation.count={count} must be at least {least}, two a class"
+    if found is not None:
+        yield from found.check(config)
 
 
 def _profile(config: Config) -> Iterable[str]:

@@ -12,8 +12,7 @@ from jax.sharding import Mesh
 
 from data_pipelines import open_source
 from data_pipelines.text import pad_all
-from ptdit_jax import plots, sampling
-from ptdit_jax.evaluation import EVALUATIONS
+from ptdit_jax import evaluation, plots, sampling
 from ptdit_jax.experiment import Experiment
 
 NAMES = ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json")
@@ -45,7 +44,7 @@ def is_visible(config: Any) -> bool:
 def is_complete(config: Any, workdir: Path) -> bool:
     """Whether a run's folder holds all that `finish` makes."""
     samples = "samples.png" if is_visible(config) else "samples.npz"
-    verdict = () if EVALUATIONS[config.evaluation.name] is None else ("evaluation.json",)
+    verdict = () if config.evaluation.name == "none" else ("evaluation.json",)
     return all((workdir / name).exists() for name in ("loss.png", samples, *verdict))
 
 
@@ -63,9 +62,9 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     if is_host and not (workdir / "loss.png").exists():
         write(workdir / "loss.png", lambda draft: plots.loss_curve(workdir / "metrics.csv", draft))
     samples = workdir / ("samples.png" if is_visible(config) else "samples.npz")
-    verdict, judge = workdir / "evaluation.json", EVALUATIONS[config.evaluation.name]
+    verdict, judged = workdir / "evaluation.json", evaluation.find(config.evaluation.name)
     wanted = 0 if samples.exists() else config.sampling.count
-    if judge is not None and not verdict.exists():
+    if judged is not None and not verdict.exists():
         wanted = max(wanted, config.evaluation.count)
     if wanted:
         asked = ask(config, experiment, wanted)
@@ -80,9 +79,9 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
         )
         if is_host and not samples.exists():
             _draw(samples, images[: config.sampling.count], asked)
-        if is_host and judge is not None and not verdict.exists():
-            assert asked.labels is not None  # a rule of the config
-            report = judge(images[: config.evaluation.count], asked.labels[: config.evaluation.count])
+        if is_host and judged is not None and not verdict.exists():
+            count = config.evaluation.count
+            report = judged.judge(images[:count], None if asked.labels is None else asked.labels[:count])
             text = json.dumps(report.metrics() | {"text": str(report)}, indent=2) + "\n"
             write(verdict, lambda draft: draft.write_text(text))
     if is_host:

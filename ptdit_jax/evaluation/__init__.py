@@ -1,31 +1,38 @@
-"""What the samples of a run are judged by: `evaluation.name` of the config picks a row of `EVALUATIONS`."""
+"""What the samples of a run are judged by.
 
-from collections.abc import Callable
-from typing import Protocol
+`evaluation.name` of the config is "none", a row of `EVALUATIONS`, or MODULE:NAME, an `Evaluation` of the user's own.
+"""
 
-import numpy as np
+import importlib
 
-from ptdit_jax.evaluation.digits import judge_digits
+from ptdit_jax.evaluation import digits
+from ptdit_jax.evaluation.interface import Evaluation, Report, by_features
 
+__all__ = ["EVALUATIONS", "Evaluation", "Report", "by_features", "find"]
 
-class Report(Protocol):
-    """The result of an evaluation; `str(report)` is a paragraph for the screen."""
-
-    def metrics(self) -> dict[str, float]:
-        """Returns the figures by name, for TensorBoard and files."""
-        ...
+EVALUATIONS: dict[str, Evaluation] = {"digits": digits.EVALUATION}
 
 
-EVALUATIONS: dict[str, Callable[[np.ndarray, np.ndarray], Report] | None] = {
-    "none": None,
-    "digits": judge_digits,
-}
-"""By name: a function of samples (N, C, F, H, W) and the labels (N,) asked for, or None for no judgement."""
+def find(name: str) -> Evaluation | None:
+    """The evaluation of a name; None for "none".
 
-BETTER: dict[str, str] = {
-    "frechet_distance": "lower",
-    "recognition": "higher",
-    "precision": "higher",
-    "recall": "higher",
-}
-"""Figures by which networks are ranked, the most telling first, and which direction is better."""
+    Raises:
+      ValueError: there is no such evaluation, or what MODULE:NAME names is none.
+    """
+    if name == "none":
+        return None
+    if name in EVALUATIONS:
+        return EVALUATIONS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        known = ", ".join(map(repr, ("none", *EVALUATIONS)))
+        raise ValueError(f"evaluation.name={name!r} is unknown; it is one of {known}, or MODULE:NAME")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # whatever is wrong with the user's module
+        raise ValueError(f"evaluation.name={name!r}: {type(error).__name__}: {error}") from error
+    if not isinstance(found, Evaluation):
+        raise ValueError(
+            f"evaluation.name={name!r} is a {type(found).__name__}; it must be a ptdit_jax.evaluation.Evaluation"
+        )
+    return found

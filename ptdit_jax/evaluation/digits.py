@@ -6,6 +6,8 @@ Larger images, of runs on enlarged scans, are judged by the means of their block
 
 import dataclasses
 import functools
+from collections.abc import Iterable
+from typing import Any
 
 import einops
 import numpy as np
@@ -15,6 +17,7 @@ from sklearn.svm import SVC
 
 from data_pipelines.sources import DIGIT_CLASSES, DIGIT_SIDE, digit_scans, enlarged
 from ptdit_jax.evaluation.distribution import Comparison, compare, frechet_distance
+from ptdit_jax.evaluation.interface import COMPARED, Evaluation
 
 JUDGE_ACCURACY = 0.98  # share of held-out real scans the judge must recognise to be believed
 
@@ -82,7 +85,7 @@ class DigitsReport:
         )
 
 
-def judge_digits(images: np.ndarray, labels: np.ndarray) -> DigitsReport:
+def judge_digits(images: np.ndarray, labels: np.ndarray | None) -> DigitsReport:
     """Judges generated digits by real ones; deterministic.
 
     The judge is a support vector classifier with a Gaussian kernel, fitted on three quarters of the real
@@ -99,7 +102,7 @@ def judge_digits(images: np.ndarray, labels: np.ndarray) -> DigitsReport:
         ValueError: the shapes or values are not as above.
         RuntimeError: the judge recognises fewer than 98% of the held-out scans.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = np.asarray(images), np.asarray(() if labels is None else labels)
     side = images.shape[-1] if images.ndim == 5 else 0
     if not side or side % DIGIT_SIDE or images.shape[1:] != (1, 1, side, side):
         raise ValueError(
@@ -177,3 +180,29 @@ def _fit_judge(side: int) -> tuple[SVC, float]:
             f"the judge recognises {accuracy:.1%} of held-out scans, {JUDGE_ACCURACY:.0%} are needed"
         )
     return judge, accuracy
+
+
+def check(config: Any) -> Iterable[str]:
+    """What is wrong with a config whose digits would be judged: other data, or too few samples."""
+    data, condition, count = config.data.name, config.model.condition, config.evaluation.count
+    if (data, condition) not in {("digits", "class"), ("captioned_digits", "text")}:
+        yield (
+            "evaluation.name='digits' judges data.name='digits' with model.condition='class', or "
+            f"'captioned_digits' with 'text', not {data!r} with {condition!r}"
+        )
+    least = 2 * (config.model.classes if condition == "class" else DIGIT_CLASSES)
+    if count < least:
+        yield f"evaluation.count={count} must be at least {least}, two a class"
+
+
+EVALUATION = Evaluation(
+    judge_digits,
+    {
+        "frechet_distance": COMPARED["frechet_distance"],
+        "recognition": "higher",
+        "precision": COMPARED["precision"],
+        "recall": COMPARED["recall"],
+    },
+    check,
+)
+"""`evaluation.name` = "digits"."""

@@ -2,11 +2,12 @@
 
 import base64
 import dataclasses
+import functools
 import io
 import math
 import statistics
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ptdit_jax import results
-from ptdit_jax.evaluation import BETTER
+from ptdit_jax import evaluation, results
+from ptdit_jax.evaluation.interface import Direction
 from ptdit_jax.sweeps import points
 from ptdit_jax.sweeps.points import Sweep
 
 Row = dict[str, Any]
+Metrics = Mapping[str, Direction]  # by name: which direction is better
 SIZE = (5.2, 4.0)  # inches of a figure, which a phone shows at about three quarters of it
+SHOWN = 2  # metrics that have figures of their own, and stand beside samples
+SIGN = {"lower": 1, "higher": -1}
 LINES = ("-", "--", ":", "-.")
 STYLE: Any = {
     "font.size": 10,
@@ -73,7 +77,11 @@ def write(sweep: Sweep, table: pa.Table) -> None:
     for row in rows:
         groups.setdefault(row["variant"], []).append(row)
     variants = [Variant(number, name, group) for number, (name, group) in enumerate(groups.items(), 1)]
-    metrics = [name for name in BETTER if any(variant.values(name) for variant in variants)]
+    metrics: Metrics = {
+        name: direction
+        for name, direction in better(sweep).items()
+        if any(variant.values(name) for variant in variants)
+    }
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ptdit_jax.sweeps", "."),
         autoescape=True,
@@ -89,13 +97,20 @@ def write(sweep: Sweep, table: pa.Table) -> None:
         figures=pictures,
         variants=variant_table(variants, metrics),
         samples=[
-            {"source": source, "caption": caption(row, metrics)}
+            {"source": source, "caption": caption(row, list(metrics)[:SHOWN])}
             for row in rows
             if (source := _picture(sweep.folder(row["point"]) / "samples.png"))
         ],
         runs=run_table(table),
     )
     results.write(sweep.workdir / "report.html", lambda draft: draft.write_text(text))
+
+
+def better(sweep: Sweep) -> Metrics:
+    """Figures that the runs are ranked by, the most telling first, and which direction is better."""
+    found = [evaluation.find(name) for name in {p.config.evaluation.name: None for p in sweep.points}]
+    named: Metrics = {name: way for one in found if one is not None for name, way in one.better.items()}
+    return named
 
 
 def paragraphs(text: str) -> list[dict[str, Any]]:
@@ -120,16 +135,16 @@ def state(table: pa.Table) -> str:
     return text
 
 
-def findings(variants: Sequence[Variant], metrics: Sequence[str]) -> list[str]:
+def findings(variants: Sequence[Variant], metrics: Metrics) -> list[str]:
     """What the figures say, as sentences."""
     sentences = []
-    for metric in metrics:
+    for metric, direction in metrics.items():
         known = sorted(
             (variant for variant in variants if variant.values(metric)),
-            key=lambda variant: variant.mean(metric) * (1 if BETTER[metric] == "lower" else -1),
+            key=lambda variant: variant.mean(metric) * SIGN[direction],
         )
         best, worst = known[0], known[-1]
-        text = f"{title(metric)} ({BETTER[metric]} is better): best {best.name} with {spread(best, metric)}"
+        text = f"{title(metric)} ({direction} is better): best {best.name} with {spread(best, metric)}"
         if worst is not best:
             text += f", worst {worst.name} with {spread(worst, metric)}"
         if metric == "frechet_distance" and best.values("frechet_real"):
@@ -137,7 +152,7 @@ def findings(variants: Sequence[Variant], metrics: Sequence[str]) -> list[str]:
         near = [variant.name for variant in known[1:] if overlap(best, variant, metric)]
         if max(len(variant.rows) for variant in known) > 1:
             text += f".  Not apart from the best: {', '.join(near) or 'none'}"
-        front = ", ".join(variant.name for variant in pareto(known, metric))
+        front = ", ".join(variant.name for variant in pareto(known, metric, direction))
         sentences.append(f"{text}.  Nothing is as cheap and better than: {front}.")
     if metrics and all(len(variant.rows) == 1 for variant in variants):
         sentences.append(
@@ -152,27 +167,27 @@ def overlap(a: Variant, b: Variant, metric: str) -> bool:
     return min(one) <= max(other) and min(other) <= max(one)
 
 
-def pareto(variants: Sequence[Variant], metric: str, cost: str = "macs") -> list[Variant]:
+def pareto(variants: Sequence[Variant], metric: str, direction: Direction) -> list[Variant]:
     """The variants than which no other is at most as costly and better, nor cheaper and as good; cheapest first."""
-    sign = 1 if BETTER[metric] == "lower" else -1
+    sign = SIGN[direction]
     front: list[Variant] = []
-    for variant in sorted(variants, key=lambda variant: (variant.mean(cost), sign * variant.mean(metric))):
+    for variant in sorted(variants, key=lambda variant: (variant.mean("macs"), sign * variant.mean(metric))):
         if not front or sign * variant.mean(metric) < sign * front[-1].mean(metric):
             front.append(variant)
     return front
 
 
-def figures(
-    variants: Sequence[Variant], metrics: Sequence[str], varied: Sequence[str]
-) -> list[dict[str, str]]:
+def figures(variants: Sequence[Variant], metrics: Metrics, varied: Sequence[str]) -> list[dict[str, str]]:
     """Pictures and captions."""
     made = []
-    for metric in metrics[:2]:
-        caption = f"{title(metric)} against cost; {BETTER[metric]} is better, the line is the Pareto front"
-        made.append((caption, lambda axes, metric=metric: _against_cost(axes, variants, metric)))
+    shown = list(metrics)[:SHOWN]
+    for metric in shown:
+        text = f"{title(metric)} against cost; {metrics[metric]} is better, the line is the Pareto front"
+        draw = functools.partial(_against_cost, variants=variants, metric=metric, direction=metrics[metric])
+        made.append((text, draw))
     lines = ratio_lines(variants, varied)
     if lines:
-        for column in (*metrics[:2], "step_seconds"):
+        for column in (*shown, "step_seconds"):
             families = {line[0]["family"] for line in lines}
             plain = [variant for variant in variants if variant["family"] not in families]
             about = f"{title(column)} against the compression ratio" + (
@@ -197,7 +212,7 @@ def ratio_lines(variants: Sequence[Variant], varied: Sequence[str]) -> list[list
     return [line for line in lines if len({variant["ratio"] for variant in line}) > 1]
 
 
-def _against_cost(axes: Axes, variants: Sequence[Variant], metric: str) -> None:
+def _against_cost(axes: Axes, variants: Sequence[Variant], metric: str, direction: Direction) -> None:
     known = [variant for variant in variants if variant.values(metric)]
     series = dict.fromkeys((variant["family"], variant["tokens"]) for variant in known)
     for color, (family, tokens) in enumerate(series):
@@ -209,7 +224,7 @@ def _against_cost(axes: Axes, variants: Sequence[Variant], metric: str) -> None:
         axes.errorbar(x, y, ranges, fmt="o", color=f"C{color}", markersize=5, elinewidth=0.8, label=label)
         for variant, left, bottom in zip(own, x, y, strict=True):
             axes.annotate(str(variant.number), (left, bottom), (4, 4), textcoords="offset points", fontsize=9)
-    front = pareto(known, metric)
+    front = pareto(known, metric, direction)
     axes.plot(
         [variant["macs"] / 1e6 for variant in front],
         [variant.mean(metric) for variant in front],
@@ -263,7 +278,7 @@ def _losses(axes: Axes, variants: Sequence[Variant]) -> None:
     axes.legend(frameon=False, fontsize=7, ncols=2)
 
 
-def variant_table(variants: Sequence[Variant], metrics: Sequence[str]) -> dict[str, Any]:
+def variant_table(variants: Sequence[Variant], metrics: Iterable[str]) -> dict[str, Any]:
     """A row a variant: cost, speed and quality."""
     columns = ["parameters", "macs", "step_seconds", "images_per_second", "peak_rss_mib", "loss", *metrics]
     rows = [
@@ -325,10 +340,10 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
-def caption(row: Row, metrics: Sequence[str]) -> str:
+def caption(row: Row, metrics: Iterable[str]) -> str:
     """What to know of a run beside its samples."""
     return ", ".join(
-        [row["point"], *(f"{title(name).lower()} {number(row[name])}" for name in metrics[:2] if name in row)]
+        [row["point"], *(f"{title(name).lower()} {number(row[name])}" for name in metrics if name in row)]
     )
 
 

@@ -1,10 +1,10 @@
 """The table of a sweep: a row a point, as Parquet and CSV."""
 
+import contextlib
 import csv
 import json
 import math
 import statistics
-import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from grain.experimental import TFRecordIterDataset
 from tensorboardX.proto.event_pb2 import Event
 
 from ptdit_jax import config as rules
@@ -121,17 +122,9 @@ def _reached(folder: Path, config: Any, is_done: bool) -> dict[str, Any]:
 
 
 def _scalars(folder: Path, tag: str) -> Iterator[float]:
-    """The values of a curve on TensorBoard, of all its files.
-
-    A record is its length (8 bytes), a checksum (4), an `Event`, and another checksum (4); the last one of a killed
-    process may be cut.
-    """
+    """The values of a curve on TensorBoard, of all its files; the last record of a killed process may be cut."""
     for path in sorted(folder.glob("events*")):
-        data, at = path.read_bytes(), 0
-        while at + 12 <= len(data):
-            (length,) = struct.unpack_from("<Q", data, at)
-            if at + 16 + length > len(data):
-                break
-            event = Event.FromString(data[at + 12 : at + 12 + length])
-            yield from (value.simple_value for value in event.summary.value if value.tag == tag)
-            at += 16 + length
+        with contextlib.suppress(ValueError):  # what the reader says of a record that is cut
+            for record in TFRecordIterDataset(str(path)):
+                summary = Event.FromString(record).summary
+                yield from (value.simple_value for value in summary.value if value.tag == tag)

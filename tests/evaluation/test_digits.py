@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.sources import digit_scans, enlarged
-from ptdit_jax.evaluation import BETTER, EVALUATIONS
+from ptdit_jax.evaluation import EVALUATIONS, find
 from ptdit_jax.evaluation.digits import judge_digits, split_scans
 
 
@@ -107,10 +107,10 @@ def test_report_is_deterministic_and_complete():
         "recall",
         "frechet_real",
     }
-    assert set(BETTER) < set(report.metrics())
+    assert set(EVALUATIONS["digits"].better) < set(report.metrics())
     assert "450 generated digits" in str(report)
-    assert EVALUATIONS["digits"] is judge_digits
-    assert EVALUATIONS["none"] is None
+    assert find("digits") is EVALUATIONS["digits"]
+    assert EVALUATIONS["digits"].judge is judge_digits
 
 
 @pytest.mark.parametrize(

@@ -157,32 +157,32 @@ def test_findings_are_those_of_the_table(sweep):
         report.Variant(number, name, [{"macs": macs, "frechet_distance": value} for value in FRECHET[name]])
         for number, (name, macs) in enumerate((("small", 5), ("wide", 4), ("dit", 9)), 1)
     ]
-    (sentence,) = report.findings(made, ["frechet_distance"])
+    (sentence,) = report.findings(made, {"frechet_distance": "lower"})
     assert sentence == (
         "Fréchet distance (lower is better): best dit with 1.05 (1 to 1.1), worst wide with 2.7 (2.4 to 3).  "
         "Not apart from the best: none.  Nothing is as cheap and better than: wide, small, dit."
     )
-    (sentence,) = report.findings(made[:2], ["frechet_distance"])
+    (sentence,) = report.findings(made[:2], {"frechet_distance": "lower"})
     assert "Not apart from the best: wide." in sentence
     once = [report.Variant(1, "a", made[0].rows[:1])]
-    assert "trained once" in report.findings(once, ["frechet_distance"])[-1]
+    assert "trained once" in report.findings(once, {"frechet_distance": "lower"})[-1]
 
 
-@pytest.mark.parametrize("metric", ["frechet_distance", "recognition"])
-def test_the_pareto_front_is_that_of_a_loop(metric):
+@pytest.mark.parametrize("direction", ["lower", "higher"])
+def test_the_pareto_front_is_that_of_a_loop(direction):
     rng = np.random.default_rng(0)
     made = [
-        report.Variant(i, str(i), [{"macs": int(macs), metric: float(value)}])
+        report.Variant(i, str(i), [{"macs": int(macs), "metric": float(value)}])
         for i, (macs, value) in enumerate(rng.integers(0, 8, (40, 2)))
     ]
-    sign = 1 if metric == "frechet_distance" else -1
-    facts = {(variant["macs"], sign * variant[metric]) for variant in made}
+    sign = 1 if direction == "lower" else -1
+    facts = {(variant["macs"], sign * variant["metric"]) for variant in made}
 
     def dominated(fact):
         return any(a <= fact[0] and b <= fact[1] and (a, b) != fact for a, b in facts)
 
     expected = sorted(fact for fact in facts if not dominated(fact))
-    assert [(v["macs"], sign * v[metric]) for v in report.pareto(made, metric)] == expected
+    assert [(v["macs"], sign * v["metric"]) for v in report.pareto(made, "metric", direction)] == expected
 
 
 def test_variants_that_differ_in_the_ratio_alone_make_a_line():

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from grain.experimental import TFRecordIterDataset
 from tensorboardX.proto.event_pb2 import Event
 
 from ptdit_jax.training.metrics import CsvLog, Progress, Work
@@ -115,11 +116,7 @@ def test_only_one_process_writes(tmp_path):
 def events(folder):
     """Every event of every file, in the order of the files."""
     for path in sorted(folder.glob("events*"), key=os.path.getmtime):
-        data, at = path.read_bytes(), 0
-        while at < len(data):
-            size = int.from_bytes(data[at : at + 8], "little")
-            yield Event.FromString(data[at + 12 : at + 12 + size])
-            at += 16 + size
+        yield from map(Event.FromString, TFRecordIterDataset(str(path)))
 
 
 def test_tensorboard_has_a_point_every_few_steps_and_hides_those_a_resume_does_again(tmp_path):

@@ -1,0 +1,85 @@
+"""What an evaluation is, and one made of any network's features."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from ptdit_jax.evaluation.distribution import NEIGHBOURS, Comparison, compare
+
+Direction = Literal["lower", "higher"]
+
+
+class Report(Protocol):
+    """The result of an evaluation; `str(report)` is a paragraph for the screen."""
+
+    def metrics(self) -> dict[str, float]:
+        """Returns the figures by name, for files and tables."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How the samples of a run are judged.
+
+    Attributes:
+      judge: a function of samples (N, C, F, H, W) float32, in the range of the data, and of the class (N,) int32
+        asked for of each, None where the data have no classes; deterministic.
+      better: which figures networks are ranked by, the most telling first, and which direction is better.
+      check: what is wrong with a config whose samples it would judge, a message a problem.
+    """
+
+    judge: Callable[[np.ndarray, np.ndarray | None], Report]
+    better: Mapping[str, Direction]
+    check: Callable[[Any], Iterable[str]] = lambda config: ()
+
+
+COMPARED: Mapping[str, Direction] = {
+    "frechet_distance": "lower",
+    "precision": "higher",
+    "recall": "higher",
+}
+"""The figures of `distribution.Comparison`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureReport:
+    """What `by_features` found."""
+
+    count: int
+    """Samples judged."""
+
+    comparison: Comparison
+    """With the real ones."""
+
+    def metrics(self) -> dict[str, float]:
+        """Returns the figures by name."""
+        return dataclasses.asdict(self.comparison)
+
+    def __str__(self) -> str:
+        """Returns the figures as a sentence."""
+        far = self.comparison
+        return (
+            f"{self.count} samples: Fréchet distance from the real ones {far.frechet_distance:.2f}, precision "
+            f"{far.precision:.1%}, recall {far.recall:.1%}."
+        )
+
+
+def by_features(extract: Callable[[np.ndarray], np.ndarray], real: Callable[[], np.ndarray]) -> Evaluation:
+    """An evaluation in the feature space of any network, such as Inception's pooled features.
+
+    Args:
+      extract: features (N, D) of samples (N, C, F, H, W), which are latents where the data are: it decodes them.
+      real: gives the features (R, D) of real data; called when there are samples to judge.
+    """
+
+    def judge(samples: np.ndarray, labels: np.ndarray | None) -> FeatureReport:
+        del labels
+        return FeatureReport(len(samples), compare(real(), extract(samples)))
+
+    def check(config: Any) -> Iterable[str]:
+        if config.evaluation.count <= NEIGHBOURS:
+            yield f"evaluation.count={config.evaluation.count} must be above {NEIGHBOURS}"
+
+    return Evaluation(judge, COMPARED, check)
