@@ -12,7 +12,7 @@ FILE is a file like those in configs/sweeps/, SIZE one of its sizes.  DIR, `runs
 The same command again goes on where the sweep was stopped, with the same table at the end but for times and memory.
 
 --dry-run          check and plan all points, show what they cost, and stop
---status           show how far each point is, again and again on a terminal
+--status           show how far each point is and how long the rest takes, again and again on a terminal
 --report           write the table and the report of what there is
 --jobs N           runs at a time, each with its share of the CPU's cores (default 1)
 --warm-start       points that differ from an earlier one in the compression ratio alone start from its parameters,
@@ -31,7 +31,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -40,6 +40,8 @@ from ptdit_jax import cli
 from ptdit_jax.cost_report import table
 from ptdit_jax.plan_report import GIB
 from ptdit_jax.sweeps import plans, points, report, runs, schedulers, tables
+
+RECENT = 60.0  # seconds; a run that wrote something since is taken for one that goes on
 
 
 def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
@@ -60,8 +62,6 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
         warm_start=options.warm_start,
         check_data=local and not options.topology and not (options.status or options.report),
     )
-    if options.status:
-        return show_status(sweep)
 
     # --- plans
     jobs = options.jobs if local else 1
@@ -72,9 +72,12 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
         limit=options.memory * GIB,
         jobs=jobs,
         environment=environment,
-        only_known=options.report
+        only_known=options.status
+        or options.report
         or not (local or options.topology),  # other machines cannot be timed from here
     )
+    if options.status:
+        return show_status(sweep, planned)
     if options.report:
         return finish(sweep, planned, {})
     print(plans.report(sweep, planned, jobs), flush=True)
@@ -85,9 +88,12 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
     # --- runs
     if not local:
         return schedulers.submit(sweep, options.backend, options.jobs)
-    failed, stopped = runs.run(
-        sweep, jobs=jobs, environment=environment, say=lambda line: print(line, flush=True)
-    )
+
+    def say(line: str) -> None:
+        states = {point.name: runs.progress(sweep, point) for point in sweep.points}
+        print(line + left(sweep, planned, states, jobs), flush=True)
+
+    failed, stopped = runs.run(sweep, jobs=jobs, environment=environment, say=say)
     if stopped:
         print("stopped; the same command goes on", file=sys.stderr)
         return stopped
@@ -126,7 +132,24 @@ def share_of_cores(jobs: int) -> dict[str, str]:
     return os.environ | {name: cores for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
-def show_status(sweep: points.Sweep) -> int:
+def left(
+    sweep: points.Sweep,
+    planned: Mapping[str, plans.Plan],
+    progress: Mapping[str, runs.Progress],
+    jobs: int,
+) -> str:
+    """How long the rest takes, `jobs` at a time, by the plans; "" where nothing is left or a plan is missing."""
+    rest = [point for point in sweep.points if progress[point.name].state not in ("done", "failed")]
+    if not rest or any(point.name not in planned for point in rest):
+        return ""
+    seconds = [
+        planned[point.name].seconds(point.config) * (1 - progress[point.name].step / point.config.train.steps)
+        for point in rest
+    ]
+    return f"; {plans.duration(max(sum(seconds) / jobs, *seconds))} left"
+
+
+def show_status(sweep: points.Sweep, planned: Mapping[str, plans.Plan]) -> int:
     """Print how far each point is; on a terminal until all are done or have failed."""
     while True:
         progress = {point.name: runs.progress(sweep, point) for point in sweep.points}
@@ -139,6 +162,9 @@ def show_status(sweep: points.Sweep) -> int:
             rows.append([point.name, one.state, steps, loss, age, one.error])
         states = [one.state for one in progress.values()]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        now = [one for one in progress.values() if one.written and time.time() - one.written < RECENT]
+        jobs = sum(one.state == "started" for one in now)
+        counts += left(sweep, planned, progress, jobs) if jobs else ""
         text = f"{table(['point', 'state', 'steps', 'loss', 'last written', ''], rows)}\n\n{counts}"
         if not sys.stdout.isatty():
             print(text)

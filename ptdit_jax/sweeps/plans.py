@@ -220,7 +220,7 @@ def report(sweep: Sweep, plans: Mapping[str, Plan], jobs: int) -> str:
         f"{text}  Memory: the compiled training step, of {limit / MIB:,.0f} MiB that a device has for a run.  Time: "
         "steps as timed here with nothing else running (for a topology: what its chips need at least), samples by the "
         f"same speed, and {START:.0f} s of start.\n\n{len(rows)} runs, "
-        f"{_duration(total / jobs)} in all, {jobs} at a time."
+        f"{duration(total / jobs)} in all, {jobs} at a time."
     )
 
 
@@ -252,7 +252,8 @@ def _known(value: float, form: str) -> str:
     return "" if math.isnan(value) else format(value, form)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In minutes, or hours where it is more than two."""
     if math.isnan(seconds):
         return "unknown time"
     return f"{seconds / 3600:,.1f} h" if seconds > 7200 else f"{seconds / 60:,.0f} min"

@@ -142,11 +142,29 @@ def test_a_stop_is_passed_on_and_no_failure(stand_in):
 def test_status_is_a_table(stand_in, sweep_file, capsys):
     made = stand_in(["bad", "good"])
     run(made)
-    assert sweep.show_status(made) == 0
+    assert sweep.show_status(made, {}) == 0
     shown = capsys.readouterr().out
     assert "| bad   | failed |  0 of 12 |" in shown
     assert "| good  |   done | 12 of 12 | 0.5000 |" in shown
     assert shown.endswith("1 failed, 1 done\n")
+
+
+def test_status_says_how_long_the_rest_takes(stand_in, capsys):
+    made = stand_in(["a", "half", "waits"])
+    planned = {point.name: plans.Plan(1, 2, step_seconds=60.0) for point in made.points}
+    whole = planned["waits"].seconds(made.points[2].config)
+    assert whole > 12 * 60  # the samples and the start come on top
+    made.folder("half").mkdir(parents=True)
+    (made.folder("half") / "metrics.csv").write_text("step,loss\n3,0.5\n")
+    sweep.show_status(made, planned)
+    assert f"2 waiting, 1 started; {2.75 * whole / 60:.0f} min left" in capsys.readouterr().out
+    progress = {point.name: runs.progress(made, point) for point in made.points}
+    assert sweep.left(made, planned, progress, jobs=2) == f"; {2.75 * whole / 2 / 60:.0f} min left"
+    assert sweep.left(made, planned, progress, jobs=9) == f"; {whole / 60:.0f} min left"
+    assert sweep.left(made, {"a": planned["a"]}, progress, jobs=2) == ""
+    os.utime(made.folder("half") / "metrics.csv", (0, 0))  # stopped long ago
+    sweep.show_status(made, planned)
+    assert "left" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
