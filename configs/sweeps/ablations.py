@@ -43,8 +43,8 @@ def points(size: str) -> Iterator[Point]:
     """On digits with three seeds each; on ImageNet 256 as in the paper, guidance 6 and 50 steps, with one."""
     if size == "digits":
         # Pixels are tokens, so that windows of 8x8 exist.
-        small = {"model.patch": 1, "model.depth": 2, "data.batch": 32, "train.steps": 1200}
-        base = {**DIGITS, **small, **ratio(2)}
+        small = {"model.patch": 1, "model.depth": 2, "data.batch": 16, "train.steps": 2400}
+        base = {**DIGITS, **small, **ratio(2), "optimizer.learning_rate": 4e-3}
         yield from over_seeds((name, {**base, **fields}) for name, fields in VARIANTS.items())
     else:
         base = {"sampling.guidance": 6.0, "sampling.steps": 50}

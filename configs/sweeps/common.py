@@ -12,6 +12,8 @@ BASELINES: dict[str, dict[str, Any]] = {"dit": {}, "dam": {"model.mediators": (1
 DIGITS: dict[str, Any] = {
     "model.width": 64,
     "train.steps": 2500,
+    "train.ema_decays": (0.99,),  # the 0.999 of `c2i_digits` would still hold much of the first parameters
+    "sampling.ema": 0.99,
     "checkpoint.every": 500,
     "checkpoint.keep": 1,
     "sampling.steps": 12,
