@@ -87,6 +87,8 @@ HARMLESS = (
 )
 """Fields, and sections ending with a dot, that a resumed run may change: parameters keep their meaning."""
 
+STALE = 0.05  # share of random parameters in the average that is sampled, above which there is a warning
+
 
 def validate(config: Config, *, devices: int | None = None, check_data: bool = True) -> None:
     """Check every field and every combination of fields before anything is built.
@@ -121,6 +123,17 @@ def validate(config: Config, *, devices: int | None = None, check_data: bool = T
         problems += _data(config)
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
+
+
+def warnings(config: Config) -> Iterator[str]:
+    """What a valid config allows and hardly means, a line each."""
+    decay, steps = config.sampling.ema, config.train.steps
+    held = decay**steps
+    if held > STALE and not config.train.init_from:
+        yield (
+            f"sampling.ema={decay}: after train.steps={steps} this average is still {held:.0%} the random parameters "
+            "of the start; train longer, or sample a smaller decay (one of train.ema_decays)"
+        )
 
 
 def layout(config: Config, *, frames: int = 0, height: int = 0, width: int = 0) -> tuple[Triple, Windowing]:

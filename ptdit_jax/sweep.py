@@ -81,6 +81,8 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
     if options.report:
         return finish(sweep, planned, {})
     print(plans.report(sweep, planned, jobs), flush=True)
+    for line in sweep.warnings:
+        print(f"warning: {line}", file=sys.stderr)
     plans.check(sweep, planned)
     if options.dry_run:
         return 0

@@ -71,6 +71,8 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
         if jax.process_index() == 0:
             results.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
             print(f"run folder: {workdir}/  (compiled programs: {cache})")
+            for line in rules.warnings(config):
+                print(f"warning: {line}", file=sys.stderr)
         return train(config, workdir, checkpoints, launch, null)
 
 

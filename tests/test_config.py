@@ -44,6 +44,7 @@ def test_every_experiment_is_valid(name):
         config, devices=1, check_data=not config.data.path and config.data.name not in ("arrays", "tfds")
     )
     assert config.is_locked
+    assert not list(rules.warnings(config))
 
 
 def test_the_defaults_are_valid_but_for_their_data():
@@ -140,6 +141,17 @@ def test_every_rule_is_about_a_field_that_exists():
     assert set(rules.LIMITS) <= fields
     assert set(rules.CHOICES) <= fields
     assert all(any(field.startswith(name) for field in fields) for name in rules.HARMLESS)
+
+
+def test_an_average_that_has_not_forgotten_the_start_is_warned_of():
+    config = c2i_digits.get_config()
+    config.train.steps = 1200
+    (line,) = rules.warnings(config)
+    assert line.startswith("sampling.ema=0.999: after train.steps=1200 this average is still 30% the random")
+    config.train.init_from = "runs/other"
+    assert not list(rules.warnings(config))
+    config.train.init_from, config.sampling.ema = "", 0.0
+    assert not list(rules.warnings(config))
 
 
 def test_linear_injection_takes_the_window_clipped_to_one_frame():

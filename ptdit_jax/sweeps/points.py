@@ -73,6 +73,15 @@ class Sweep:
             if field not in ("seed", "train.init_from") and len({repr(fields[field]) for fields in flat}) > 1
         ]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What points allow and hardly mean, a line each."""
+        found = _Problems()
+        for point in self.points:
+            for line in rules.warnings(point.config):
+                found.add(point.name, line)
+        return found.lines()
+
 
 def load(
     file: str,
@@ -152,7 +161,11 @@ class _Problems:
     def stop(self) -> None:
         """Raise what there is."""
         if self.points:
-            raise ValueError("\n".join(f"{some(names)}: {line}" for line, names in self.points.items()))
+            raise ValueError("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """What there is, a line a message."""
+        return [f"{some(names)}: {line}" for line, names in self.points.items()]
 
 
 def some(names: Sequence[str], limit: int = 3) -> str:

@@ -108,6 +108,14 @@ def test_many_wrong_points_are_counted(sweep_file):
         )
 
 
+def test_what_points_hardly_mean_is_said_once(sweep_file):
+    given = [(f"a{seed}", {"seed": seed}) for seed in range(2)]
+    (line,) = points.load(sweep_file(given)).warnings
+    assert line.startswith("points a0, a1: sampling.ema=0.9: after train.steps=12 ")
+    given = [("a", {"sampling.ema": 0})]
+    assert points.load(sweep_file(given)).warnings == []
+
+
 def test_a_file_that_is_no_sweep_is_refused(sweep_file, tmp_path):
     file = sweep_file([("a", {})], sizes=("small", "large"))
     assert points.load(file).name == "tiny_sweep"
