@@ -7,7 +7,7 @@ FILE is a file like those in configs/sweeps/, SIZE one of its sizes.  DIR, `runs
 
     points/POINT/  the folder of an ordinary run, with log.txt and attempts.json
     plans.json     memory and speed of every point
-    table.parquet  table.csv  report.html
+    table.parquet  table.csv  report.html  figures/
 
 The same command again goes on where the sweep was stopped, with the same table at the end but for times and memory.
 
@@ -182,7 +182,7 @@ def finish(sweep: points.Sweep, planned: dict[str, plans.Plan], failed: dict[str
     results = tables.collect(sweep, planned)
     tables.write(results, sweep.workdir)
     report.write(sweep, results)
-    names = ("report.html", "table.parquet", "table.csv")
+    names = ("report.html", "figures", "table.parquet", "table.csv")
     print("see " + ", ".join(str(sweep.workdir / name) for name in names))
     for name, reason in failed.items():
         print(f"error: {name}: {reason}; log: {sweep.folder(name) / 'log.txt'}", file=sys.stderr)

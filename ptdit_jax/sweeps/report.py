@@ -65,8 +65,28 @@ class Variant:
         return statistics.fmean(values) if values else math.nan
 
 
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Attributes:
+      name: of its file.
+      caption: what it shows.
+      svg: the file.
+    """
+
+    name: str
+    caption: str
+    svg: bytes
+
+    @property
+    def source(self) -> str:
+        """Of an image in HTML."""
+        return _source("image/svg+xml", self.svg)
+
+
 def write(sweep: Sweep, table: pa.Table) -> None:
-    """Write `report.html` into the sweep's folder.
+    """Write `report.html`, and its figures into `figures/`, in the sweep's folder.
 
     Args:
       sweep: its points.
@@ -103,6 +123,12 @@ def write(sweep: Sweep, table: pa.Table) -> None:
         ],
         runs=run_table(table),
     )
+    folder = sweep.workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.svg"):
+        old.unlink()
+    for picture in pictures:
+        (folder / f"{picture.name}.svg").write_bytes(picture.svg)
     results.write(sweep.workdir / "report.html", lambda draft: draft.write_text(text))
 
 
@@ -177,28 +203,28 @@ def pareto(variants: Sequence[Variant], metric: str, direction: Direction) -> li
     return front
 
 
-def figures(variants: Sequence[Variant], metrics: Metrics, varied: Sequence[str]) -> list[dict[str, str]]:
-    """Pictures and captions."""
-    made = []
+def figures(variants: Sequence[Variant], metrics: Metrics, varied: Sequence[str]) -> list[Picture]:
+    """Quality against cost, quality and speed against the ratio where it varies, and losses."""
+    made: list[Picture] = []
     shown = list(metrics)[:SHOWN]
     for metric in shown:
         text = f"{title(metric)} against cost; {metrics[metric]} is better, the line is the Pareto front"
         draw = functools.partial(_against_cost, variants=variants, metric=metric, direction=metrics[metric])
-        made.append((text, draw))
+        made.append(Picture(f"{metric}_cost", text, _svg(draw)))
     lines = ratio_lines(variants, varied)
     if lines:
+        families = {line[0]["family"] for line in lines}
+        plain = [variant for variant in variants if variant["family"] not in families]
         for column in (*shown, "step_seconds"):
-            families = {line[0]["family"] for line in lines}
-            plain = [variant for variant in variants if variant["family"] not in families]
-            about = f"{title(column)} against the compression ratio" + (
+            text = f"{title(column)} against the compression ratio" + (
                 "; broken lines: baselines" if plain else ""
             )
-            made.append(
-                (about, lambda axes, column=column, plain=plain: _against_ratio(axes, lines, plain, column))
-            )
+            draw = functools.partial(_against_ratio, lines=lines, plain=plain, column=column)
+            made.append(Picture(f"{column}_ratio", text, _svg(draw)))
     if any(variant["loss_curve"] for variant in variants):
-        made.append(("Training loss, mean of the seeds", lambda axes: _losses(axes, variants)))
-    return [{"caption": text, "source": _svg(draw)} for text, draw in made]
+        draw = functools.partial(_losses, variants=variants)
+        made.append(Picture("loss", "Training loss, mean of the seeds", _svg(draw)))
+    return made
 
 
 def ratio_lines(variants: Sequence[Variant], varied: Sequence[str]) -> list[list[Variant]]:
@@ -356,15 +382,15 @@ def _cell(content: Any, value: Any = None) -> dict[str, Any]:
     return {"text": number(content) if is_number else str(content), "value": value}
 
 
-def _svg(draw: Callable[[Axes], None]) -> str:
-    """A figure as the source of an image."""
+def _svg(draw: Callable[[Axes], None]) -> bytes:
+    """A figure as a file."""
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     axes.grid(alpha=0.3, which="both")
     draw(axes)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return _source("image/svg+xml", buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _picture(path: Path) -> str | None:

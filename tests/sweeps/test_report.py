@@ -141,6 +141,9 @@ def test_the_report_is_one_whole_file(sweep, tmp_path):
     assert all(source.startswith("data:image/") for source in page.sources)
     assert not re.search(r"https?://|@import|url\(", re.sub(r'src="data:[^"]*"', "", text))
     assert sum(source.startswith("data:image/svg") for source in page.sources) == 6
+    names = {"frechet_distance_cost", "recognition_cost", "loss"}
+    names |= {f"{column}_ratio" for column in ("frechet_distance", "recognition", "step_seconds")}
+    assert {file.name for file in (tmp_path / "figures").iterdir()} == {f"{name}.svg" for name in names}
     assert sum(source.startswith("data:image/png") for source in page.sources) == 5
     assert "Of &lt;few&gt; steps." in text
     shown = "".join(page.text)
