@@ -5,6 +5,8 @@
 What digits cannot show: the largest network here has a few million parameters and sees 1,797 scans a hundred times, so
 that more of it soon learns them by heart; how quality grows with size on photographs is another question. Each point
 is trained once: differences as small as those between the seeds of the ablations are chance.
+
+Expected on 2 CPU cores: 21 minutes; quality grows with size in each family (docs/sweeps.md).
 """
 
 from collections.abc import Iterator

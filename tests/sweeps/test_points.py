@@ -10,6 +10,7 @@ from ptdit_jax import cli
 from ptdit_jax import config as rules
 from ptdit_jax.sweeps import plans, points
 from tests.sweeps.conftest import FIELDS
+from tests.training.runs import ROOT
 
 SWEEPS = sorted(
     f"configs/sweeps/{path.stem}.py:{size}"
@@ -168,3 +169,12 @@ def test_points_that_differ_in_the_ratio_alone_start_from_one_another(sweep_file
     assert [chosen[name].config.train.steps for name in ("a", "a-ratio", "a-large")] == [12, 6, 6]
     with pytest.raises(ValueError, match="--warm-start: no two points"):
         points.load(sweep_file(given[:1]), warm_start=0)
+
+
+@pytest.mark.parametrize("name", ["ablations", "compression_ratio", "model_size"])
+def test_the_reports_in_the_docs_are_of_these_sweeps(name, tmp_path):
+    text = (ROOT / "docs" / "sweeps" / f"{name}.html").read_text()
+    sweep = points.load(f"configs/sweeps/{name}.py", workdir=tmp_path)
+    assert f"{len(sweep.points)} of {len(sweep.points)} runs are done." in text, "run docs/sweeps/make.sh"
+    for point in sweep.points:
+        assert f'alt="samples of {point.name}, ' in text
