@@ -4,8 +4,8 @@ The state is counted from its shapes.  Activations are what JAX's own differenti
 the backward pass under the config's remat policy: the loss is linearised abstractly, and every array that leaves the
 forward for the backward pass is put down to the part of the block that made it.  Nothing is allocated.  The backward
 pass of a block is taken to need as much again as the block keeps, a gradient for each array, which is a rule and no
-count.  What a compiler fuses away or copies is not known here: `python -m benchmarks.memory_estimate` puts XLA's figures
-beside these, which never were more than a little above them, and below them the more, the larger one block's part is.
+count.  What a compiler fuses away or copies is not known here: `python -m benchmarks.memory_estimate` puts XLA's
+figures beside these; they were little above, and the farther below, the larger one block's part.
 """
 
 import copy
