@@ -4,6 +4,7 @@ import csv
 import io
 from pathlib import Path
 
+import jax
 import pytest
 from PIL import Image
 
@@ -66,6 +67,8 @@ def text(rows):
 
 @pytest.mark.parametrize("name", ["fig2", "fig7", "fig10", "memory_frames"])
 def test_tables_in_the_docs_are_those_that_are_counted(name, figures):
+    if name == "memory_frames" and not jax.__version__.startswith("0.10."):
+        pytest.skip("what differentiation keeps differs between versions of JAX; the docs have that of 0.10")
     written = (DOCS / "cost" / f"{name}.csv").read_text().splitlines()
     missing = [line for line in text(figures[name].rows).splitlines() if line not in written]
     assert not missing, "write docs/cost again: python -m ptdit_jax.cost --figures docs/cost"
