@@ -91,9 +91,8 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
     if not local:
         return schedulers.submit(sweep, options.backend, options.jobs)
 
-    def say(line: str) -> None:
-        states = {point.name: runs.progress(sweep, point) for point in sweep.points}
-        print(line + left(sweep, planned, states, jobs), flush=True)
+    def say(line: str, rest: Sequence[points.Point]) -> None:
+        print(line + left(sweep, planned, rest, jobs), flush=True)
 
     failed, stopped = runs.run(sweep, jobs=jobs, environment=environment, say=say)
     if stopped:
@@ -135,17 +134,14 @@ def share_of_cores(jobs: int) -> dict[str, str]:
 
 
 def left(
-    sweep: points.Sweep,
-    planned: Mapping[str, plans.Plan],
-    progress: Mapping[str, runs.Progress],
-    jobs: int,
+    sweep: points.Sweep, planned: Mapping[str, plans.Plan], rest: Sequence[points.Point], jobs: int
 ) -> str:
-    """How long the rest takes, `jobs` at a time, by the plans; "" where nothing is left or a plan is missing."""
-    rest = [point for point in sweep.points if progress[point.name].state not in ("done", "failed")]
+    """How long the points of `rest` take, `jobs` at a time, by the plans; "" for none, or where a plan is missing."""
     if not rest or any(point.name not in planned for point in rest):
         return ""
     seconds = [
-        planned[point.name].seconds(point.config) * (1 - progress[point.name].step / point.config.train.steps)
+        planned[point.name].seconds(point.config)
+        * (1 - runs.progress(sweep, point).step / point.config.train.steps)
         for point in rest
     ]
     return f"; {plans.duration(max(sum(seconds) / jobs, *seconds))} left"
@@ -166,7 +162,8 @@ def show_status(sweep: points.Sweep, planned: Mapping[str, plans.Plan]) -> int:
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         now = [one for one in progress.values() if one.written and time.time() - one.written < RECENT]
         jobs = sum(one.state == "started" for one in now)
-        counts += left(sweep, planned, progress, jobs) if jobs else ""
+        rest = [point for point in sweep.points if progress[point.name].state not in ("done", "failed")]
+        counts += left(sweep, planned, rest, jobs) if jobs else ""
         text = f"{table(['point', 'state', 'steps', 'loss', 'last written', ''], rows)}\n\n{counts}"
         if not sys.stdout.isatty():
             print(text)

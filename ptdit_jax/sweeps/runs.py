@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,7 @@ def read_attempts(folder: Path) -> list[dict[str, Any]]:
 
 
 def run(
-    sweep: Sweep, *, jobs: int, environment: Mapping[str, str], say: Callable[[str], None]
+    sweep: Sweep, *, jobs: int, environment: Mapping[str, str], say: Callable[[str, Sequence[Point]], None]
 ) -> tuple[dict[str, str], int]:
     """Run what is not done, `jobs` at a time, in order; a point that fails is left out, and those that wait for it.
 
@@ -81,7 +81,7 @@ def run(
       sweep: valid points.
       jobs: runs at a time.
       environment: variables of the runs.
-      say: takes a line for each run that starts or ends.
+      say: takes a line for each run that starts or ends, and the points that run or wait then.
 
     Returns:
       Why each failed point failed, by name; and the exit code of a sweep that was stopped, 0 for one that was not.
@@ -91,6 +91,10 @@ def run(
     failed: dict[str, str] = {}
     running: list[_Run] = []
     count = len(sweep.points)
+
+    def tell(line: str) -> None:
+        say(line, [*(one.point for one in running), *waiting])
+
     with signals.StopRequest() as stop:
         try:
             while running or (waiting and not stop.signal):
@@ -102,7 +106,7 @@ def run(
                     elif ready and len(running) < jobs and not stop.signal:
                         waiting.remove(point)
                         running.append(_Run(sweep, point, environment))
-                        say(f"[{count - len(waiting)}/{count}] {point.name} started")
+                        tell(f"[{count - len(waiting)}/{count}] {point.name} started")
                 if stop.signal:
                     for one in running:
                         one.stop()
@@ -113,7 +117,7 @@ def run(
                         if one.error:
                             failed[one.point.name] = one.error
                         outcome = one.error or states[one.point.name] if not one.stopped else "stopped"
-                        say(f"{one.point.name} {outcome} after {one.seconds:.0f} s")
+                        tell(f"{one.point.name} {outcome} after {one.seconds:.0f} s")
                 time.sleep(POLL)
         finally:
             for one in running:  # only an error of our own comes here with runs alive

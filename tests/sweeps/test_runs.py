@@ -60,7 +60,9 @@ def stand_in(sweep_file, tmp_path, monkeypatch):
 
 def run(made, jobs=1):
     lines = []
-    failed, code = runs.run(made, jobs=jobs, environment=os.environ, say=lines.append)
+    failed, code = runs.run(
+        made, jobs=jobs, environment=os.environ, say=lambda line, rest: lines.append(line)
+    )
     return failed, code, lines
 
 
@@ -139,6 +141,14 @@ def test_a_stop_is_passed_on_and_no_failure(stand_in):
     assert [runs.progress(made, point).state for point in made.points] == ["done", "started", "waiting"]
 
 
+def test_what_is_tried_again_counts_as_left(stand_in):
+    made = stand_in(["bad", "good"])
+    for names in (["bad", "good"], ["good"], ["good"], []), (["bad"], []):  # when one starts and when it ends
+        heard = []
+        runs.run(made, jobs=1, environment=os.environ, say=lambda _, rest, heard=heard: heard.append(rest))
+        assert [[point.name for point in rest] for rest in heard] == names
+
+
 def test_status_is_a_table(stand_in, sweep_file, capsys):
     made = stand_in(["bad", "good"])
     run(made)
@@ -158,10 +168,9 @@ def test_status_says_how_long_the_rest_takes(stand_in, capsys):
     (made.folder("half") / "metrics.csv").write_text("step,loss\n3,0.5\n")
     sweep.show_status(made, planned)
     assert f"2 waiting, 1 started; {2.75 * whole / 60:.0f} min left" in capsys.readouterr().out
-    progress = {point.name: runs.progress(made, point) for point in made.points}
-    assert sweep.left(made, planned, progress, jobs=2) == f"; {2.75 * whole / 2 / 60:.0f} min left"
-    assert sweep.left(made, planned, progress, jobs=9) == f"; {whole / 60:.0f} min left"
-    assert sweep.left(made, {"a": planned["a"]}, progress, jobs=2) == ""
+    assert sweep.left(made, planned, made.points, jobs=2) == f"; {2.75 * whole / 2 / 60:.0f} min left"
+    assert sweep.left(made, planned, made.points, jobs=9) == f"; {whole / 60:.0f} min left"
+    assert sweep.left(made, {"a": planned["a"]}, made.points, jobs=2) == ""
     os.utime(made.folder("half") / "metrics.csv", (0, 0))  # stopped long ago
     sweep.show_status(made, planned)
     assert "left" not in capsys.readouterr().out
