@@ -146,7 +146,7 @@ def test_what_is_tried_again_counts_as_left(stand_in):
     for names in (["bad", "good"], ["good"], ["good"], []), (["bad"], []):  # when one starts and when it ends
         heard = []
         runs.run(made, jobs=1, environment=os.environ, say=lambda _, rest, heard=heard: heard.append(rest))
-        assert [[point.name for point in rest] for rest in heard] == names
+        assert [[point.name for point in rest] for rest in heard] == list(names)
 
 
 def test_status_is_a_table(stand_in, sweep_file, capsys):
