@@ -8,12 +8,13 @@ for a chip of a TPU that need not be there (with libtpu, see `ptdit_jax.plan`). 
 
 import argparse
 import itertools
+import sys
 
 import jax
 import tqdm
 
 from configs import common
-from ptdit_jax import cost_memory, experiment
+from ptdit_jax import cli, cost_memory, experiment
 from ptdit_jax.cost_report import table
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.mesh import make_mesh
@@ -26,13 +27,8 @@ SIDES = (16, 32, 64)  # of the latents, in patches of two: 64, 256 and 1,024 tok
 WIDTH, HEADS, BATCH = 64, 4, 8
 
 
-def main() -> None:
-    """Compile all and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--topology", default="cpu:1", help="what to compile for (default: a CPU)")
-    name = parser.parse_args().topology
+def main(name: str) -> int:
+    """Compile all for a topology and print the table; returns the exit code."""
     devices = topology.devices(topology.parse(name))[:1]
     rows, gaps = [], []
     cases = list(itertools.product(POLICIES, DEPTHS, SIDES))
@@ -53,7 +49,13 @@ def main() -> None:
         table(["remat", "blocks", "tokens", "estimate, MB", "compiler, MB", "compiler over estimate"], rows)
     )
     print(f"\nfrom {min(gaps):+.0f}% to {max(gaps):+.0f}%")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--topology", default="cpu:1", help="what to compile for (default: a CPU)")
+    options = parser.parse_args()
+    sys.exit(cli.run(lambda: main(options.topology)))
