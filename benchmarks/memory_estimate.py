@@ -15,11 +15,11 @@ import tqdm
 
 from configs import common
 from ptdit_jax import cli, cost_memory, experiment
-from ptdit_jax.cost_report import table
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan import compile_step
 from ptdit_jax.program import make_program
+from ptdit_jax.text_tables import table
 
 POLICIES = ("none", "dots", "attention", "block")
 DEPTHS = (2, 6)

@@ -14,8 +14,9 @@ from ptdit_jax import cost_memory, plots, published
 from ptdit_jax.chips import GIB
 from ptdit_jax.complexity import Macs
 from ptdit_jax.cost_peers import PEERS
-from ptdit_jax.cost_report import NEAR, difference, table
-from ptdit_jax.results import write
+from ptdit_jax.cost_report import NEAR, difference
+from ptdit_jax.files import write
+from ptdit_jax.text_tables import table
 
 RESOLUTIONS = (256, 512, 1024, 2048)  # pixels
 VIDEO_RESOLUTIONS = (256, 512, 1024)

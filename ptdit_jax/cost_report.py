@@ -13,6 +13,7 @@ from ptdit_jax.complexity import Macs
 from ptdit_jax.cost_memory import ERROR, Memory
 from ptdit_jax.models import Architecture
 from ptdit_jax.models.window import Windowing
+from ptdit_jax.text_tables import table, triple
 
 NEAR = 5.0  # percent; what differs more from its paper is listed
 
@@ -407,25 +408,6 @@ def amount(macs: int, unit: float = 1e9) -> str:
     return f"{macs / unit:,.2f}" if macs else ""
 
 
-def triple(ratio: Sequence[int]) -> str:
-    """(1, 2, 2) as 1x2x2."""
-    return "x".join(map(str, ratio))
-
-
 def difference(ours: float, paper: float | None) -> str:
     """Ours against the paper's, in percent."""
     return f"{ours / paper - 1:+z.1%}" if paper else ""
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with aligned columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [
-        [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        for row in (header, *rows)
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (lines[0], rule, *lines[1:]))

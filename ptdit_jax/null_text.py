@@ -13,7 +13,7 @@ import numpy as np
 
 from data_pipelines import open_source
 from data_pipelines.text import NULL_FILE, pad, read_null, write_null
-from ptdit_jax import results
+from ptdit_jax import files
 
 NullText = tuple[np.ndarray, np.ndarray]
 """States (L, E) float32 and mask (L,) bool."""
@@ -66,7 +66,7 @@ def keep(config: Any, workdir: Path, null: NullText, *, started: bool) -> None:
     kept = of_run(config, workdir) if started else None
     if kept is None:
         if jax.process_index() == 0:
-            results.write(workdir / NULL_FILE, lambda draft: write_null(draft, *null))
+            files.write(workdir / NULL_FILE, lambda draft: write_null(draft, *null))
     elif not equal(kept, null):
         raise ValueError(
             f"{workdir / NULL_FILE}, which the run was started with, is not the empty caption that data.path="

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ptdit_jax.chips import GIB, Chip
-from ptdit_jax.cost_report import table
 from ptdit_jax.models.attention import attention
 from ptdit_jax.parallel.axes import RULES, TENSOR, whole
 from ptdit_jax.parallel.hlo_cost import Collective, Cost
+from ptdit_jax.text_tables import table
 
 MIB = 2**20
 SCALAR = 16  # bytes; an all-reduce of one number brings a device at most half of it

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +11,10 @@ from jax.sharding import Mesh
 
 from data_pipelines import open_source
 from data_pipelines.text import pad_all
-from ptdit_jax import evaluation, plots, sampling
+from ptdit_jax import evaluation, files, plots, sampling
 from ptdit_jax.experiment import Experiment
 
 NAMES = ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json")
-
-
-def write(path: Path, make: Callable[[Path], Any]) -> None:
-    """Make a file beside its place and move it there, so that it is whole or absent.
-
-    Args:
-      path: where the file is to be.
-      make: writes the file it is given.
-    """
-    draft = path.with_name(f"unfinished-{path.name}")
-    make(draft)
-    draft.replace(path)
 
 
 def clear(workdir: Path) -> None:
@@ -60,7 +47,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     """
     is_host = jax.process_index() == 0
     if is_host and not (workdir / "loss.png").exists():
-        write(workdir / "loss.png", lambda draft: plots.loss_curve(workdir / "metrics.csv", draft))
+        files.write(workdir / "loss.png", lambda draft: plots.loss_curve(workdir / "metrics.csv", draft))
     samples = workdir / ("samples.png" if is_visible(config) else "samples.npz")
     verdict, judged = workdir / "evaluation.json", evaluation.find(config.evaluation.name)
     wanted = 0 if samples.exists() else config.sampling.count
@@ -83,7 +70,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
             count = config.evaluation.count
             report = judged.judge(images[:count], None if asked.labels is None else asked.labels[:count])
             text = json.dumps(report.metrics() | {"text": str(report)}, indent=2) + "\n"
-            write(verdict, lambda draft: draft.write_text(text))
+            files.write(verdict, lambda draft: draft.write_text(text))
     if is_host:
         if verdict.exists():
             print(json.loads(verdict.read_text())["text"])
@@ -134,8 +121,8 @@ def _draw(path: Path, images: np.ndarray, asked: Asked) -> None:
             arrays["label"] = asked.labels[: len(images)]
         if asked.text is not None:
             arrays["record"] = asked.numbers[: len(images)]
-        write(path, lambda draft: np.savez(draft, **arrays))
+        files.write(path, lambda draft: np.savez(draft, **arrays))
         return
     if images.shape[2] > 1:
-        write(path.with_suffix(".gif"), lambda draft: plots.animation(images, names, draft))
-    write(path, lambda draft: plots.sample_grid(images, names, draft))
+        files.write(path.with_suffix(".gif"), lambda draft: plots.animation(images, names, draft))
+    files.write(path, lambda draft: plots.sample_grid(images, names, draft))

@@ -37,9 +37,9 @@ from pathlib import Path
 import jax
 
 from ptdit_jax import cli
-from ptdit_jax.cost_report import table
 from ptdit_jax.plan_report import GIB
 from ptdit_jax.sweeps import plans, points, report, runs, schedulers, tables
+from ptdit_jax.text_tables import table
 
 RECENT = 60.0  # seconds; a run that wrote something since is taken for one that goes on
 

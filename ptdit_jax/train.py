@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines import make_loader
-from ptdit_jax import chips, cli, complexity, null_text, results
+from ptdit_jax import chips, cli, complexity, files, null_text, results
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import Experiment, build
 from ptdit_jax.parallel import distributed, peers
@@ -69,7 +69,7 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
         if null is not None:
             null_text.keep(config, workdir, null, started=checkpoints.last is not None)
         if jax.process_index() == 0:
-            results.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
+            files.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
             print(f"run folder: {workdir}/  (compiled programs: {cache})")
             for line in rules.warnings(config):
                 print(f"warning: {line}", file=sys.stderr)

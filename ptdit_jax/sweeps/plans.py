@@ -23,9 +23,8 @@ import jax
 import numpy as np
 import tqdm
 
-from ptdit_jax import chips, cli, complexity, cost, results
+from ptdit_jax import chips, cli, complexity, cost, files
 from ptdit_jax import config as rules
-from ptdit_jax.cost_report import table, triple
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.experiment import build
 from ptdit_jax.parallel import topology
@@ -33,6 +32,7 @@ from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan import compile_step, out_of_memory
 from ptdit_jax.program import Program, make_program
 from ptdit_jax.sweeps.points import Point, Sweep, some
+from ptdit_jax.text_tables import table, triple
 
 MIB = 2**20
 TIMED_STEPS, TIMED_SECONDS = 8, 4.0  # a program is timed until either is reached
@@ -169,7 +169,7 @@ def plan(
                 if "error" in answer:
                     raise ValueError(f"{point.name}: {answer['error']}")
                 known[key] = answer
-                results.write(path, lambda draft: draft.write_text(json.dumps(known, indent=1)))
+                files.write(path, lambda draft: draft.write_text(json.dumps(known, indent=1)))
             worker.stdin.close()
     if only_known:  # however the sweep was run
         keys = {name: next((k for k in known if k.startswith(key[:16])), key) for name, key in keys.items()}

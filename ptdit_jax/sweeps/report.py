@@ -17,7 +17,7 @@ import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ptdit_jax import evaluation, results
+from ptdit_jax import evaluation, files
 from ptdit_jax.evaluation.interface import Direction
 from ptdit_jax.sweeps import points
 from ptdit_jax.sweeps.points import Sweep
@@ -129,7 +129,7 @@ def write(sweep: Sweep, table: pa.Table) -> None:
         old.unlink()
     for picture in pictures:
         (folder / f"{picture.name}.svg").write_bytes(picture.svg)
-    results.write(sweep.workdir / "report.html", lambda draft: draft.write_text(text))
+    files.write(sweep.workdir / "report.html", lambda draft: draft.write_text(text))
 
 
 def better(sweep: Sweep) -> Metrics:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptdit_jax import results
+from ptdit_jax import files, results
 from ptdit_jax.sweeps.points import Point, Sweep
 from ptdit_jax.training import signals
 
@@ -170,7 +170,7 @@ class _Run:
 
     def _record(self) -> None:
         text = json.dumps(self.attempts, indent=1)
-        results.write(self.folder / "attempts.json", lambda draft: draft.write_text(text))
+        files.write(self.folder / "attempts.json", lambda draft: draft.write_text(text))
 
     def _reason(self, code: int) -> str:
         """The last error that it printed, else its last line; and the exit code."""

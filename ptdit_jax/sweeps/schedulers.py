@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 import configs
-from ptdit_jax import cli, results
+from ptdit_jax import cli, files
 from ptdit_jax.sweeps import runs
 from ptdit_jax.sweeps.points import Point, Sweep
 
@@ -38,7 +38,7 @@ def submit(sweep: Sweep, backend: str, jobs: int) -> int:
     else:
         path, text = sweep.workdir / "jobsets.yaml", job_sets(sweep, left)
         command = ["kubectl", "apply", "-f", str(path)]
-    results.write(path, lambda draft: draft.write_text(text))
+    files.write(path, lambda draft: draft.write_text(text))
     print(f"{len(left)} runs: {shlex.join(command)}", flush=True)
     try:
         subprocess.run(command, check=True)

@@ -17,11 +17,11 @@ from grain.experimental import TFRecordIterDataset
 from tensorboardX.proto.event_pb2 import Event
 
 from ptdit_jax import config as rules
-from ptdit_jax import results
-from ptdit_jax.cost_report import triple
+from ptdit_jax import files
 from ptdit_jax.sweeps import runs
 from ptdit_jax.sweeps.plans import Plan, figures
 from ptdit_jax.sweeps.points import Sweep
+from ptdit_jax.text_tables import triple
 
 CURVE = 100  # points of a loss curve: each the mean of as many steps as there are to it
 TAIL = 0.1  # share of the steps, the last ones, whose mean loss is the final loss
@@ -72,13 +72,13 @@ def collect(sweep: Sweep, plans: Mapping[str, Plan]) -> pa.Table:
 
 def write(table: pa.Table, folder: Path) -> None:
     """Write `table.parquet` and `table.csv`, where lists are JSON."""
-    results.write(folder / "table.parquet", lambda draft: pyarrow.parquet.write_table(table, draft))
+    files.write(folder / "table.parquet", lambda draft: pyarrow.parquet.write_table(table, draft))
     flat = table
     for i, field in enumerate(table.schema):
         if pa.types.is_list(field.type):
             texts = [None if cell is None else json.dumps(cell) for cell in table[field.name].to_pylist()]
             flat = flat.set_column(i, field.name, pa.array(texts, pa.string()))
-    results.write(folder / "table.csv", lambda draft: pyarrow.csv.write_csv(flat, draft))
+    files.write(folder / "table.csv", lambda draft: pyarrow.csv.write_csv(flat, draft))
 
 
 def _cell(value: Any) -> Any:
