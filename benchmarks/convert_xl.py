@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from configs import t2i_xl_1024
-from ptdit_jax.interop import conversion, released, weights
+from ptdit_jax.convert import conversion, released, weights
 
 CONFIG = "configs/t2i_xl_1024.py"
 

@@ -19,7 +19,7 @@ import tqdm
 
 from ptdit_jax import config as rules
 from ptdit_jax import experiment, sampling
-from ptdit_jax.interop import conversion
+from ptdit_jax.convert import conversion
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.pretrained import load_params
 from ptdit_jax.training import checkpoint

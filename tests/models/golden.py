@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from ptdit_jax import models
-from ptdit_jax.interop import released
+from ptdit_jax.convert import released
 
 FOLDER = pathlib.Path(__file__).parent.parent / "goldens"
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from ptdit_jax.interop import released
+from ptdit_jax.convert import released
 from ptdit_jax.models import attention, block, layers
 from ptdit_jax.models.window import merge
 from tests.models import tiny

@@ -11,7 +11,7 @@ from flax import nnx
 
 from configs import common
 from ptdit_jax import models
-from ptdit_jax.interop import released
+from ptdit_jax.convert import released
 
 BUFFER = released.BUFFER["ptdit"]
 FILE = pathlib.Path(__file__).parent.parent / "goldens" / "released_t2i_xl_state_dict.json"

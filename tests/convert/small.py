@@ -9,7 +9,7 @@ from flax import nnx
 
 from configs import c2i_digits
 from ptdit_jax import config as rules
-from ptdit_jax.interop import conversion, parity
+from ptdit_jax.convert import conversion, parity
 from tests.models import tiny
 
 TINY = {

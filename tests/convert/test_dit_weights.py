@@ -9,11 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ptdit_jax import cli, convert
+from ptdit_jax import cli
 from ptdit_jax import config as rules
+from ptdit_jax.convert import __main__ as convert
+from ptdit_jax.convert import conversion, released, torch_dit
 from ptdit_jax.diffusion import samplers
-from ptdit_jax.interop import conversion, released, torch_dit
-from tests.interop import small
+from tests.convert import small
 from tests.models import tiny
 
 DIT = {"model__family": "dit", "model__patch": 2, "model__out_channels": 2, "model__channels": 1}

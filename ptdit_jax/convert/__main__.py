@@ -90,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
                 f"{package} is not installed; conversions need it: "
                 "pip install -r requirements-torch.txt -c constraints.txt"
             )
-    from ptdit_jax.interop import conversion  # needs torch
+    from ptdit_jax.convert import conversion  # needs torch
 
     if args.verb == "to-torch":
         options = {"ema": args.ema, "dtype": args.dtype, "verify": not args.no_verify}

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ptdit_jax import cli, convert
-from tests.interop import small
+from ptdit_jax import cli
+from ptdit_jax.convert import __main__ as convert
+from tests.convert import small
 
 CONFIG = ["--config=configs/c2i_digits.py", "--config.model.depth=2", "--config.model.width=32"]
 CONFIG += ["--config.model.heads=2", "--config.model.patch=1"]

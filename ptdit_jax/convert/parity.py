@@ -19,7 +19,7 @@ import torch
 from flax import nnx
 
 from ptdit_jax import models
-from ptdit_jax.interop import released, torch_dit
+from ptdit_jax.convert import released, torch_dit
 from ptdit_jax.interop.export import modeling_ptdit
 from ptdit_jax.models import Architecture
 from ptdit_jax.models.conditioning import TIME_INPUTS

@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 
-from ptdit_jax.interop import parity
+from ptdit_jax.convert import parity
 from ptdit_jax.interop.export import modeling_ptdit
-from tests.interop import small
+from tests.convert import small
 from tests.models import tiny
 
 
