@@ -24,8 +24,7 @@ from flax import nnx
 
 from ptdit_jax import config as rules
 from ptdit_jax import models
-from ptdit_jax.convert import parity, released, weights
-from ptdit_jax.interop import export
+from ptdit_jax.convert import export, parity, released, weights
 from ptdit_jax.models import Architecture
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name

@@ -20,7 +20,7 @@ from flax import nnx
 
 from ptdit_jax import models
 from ptdit_jax.convert import released, torch_dit
-from ptdit_jax.interop.export import modeling_ptdit
+from ptdit_jax.convert.export import modeling_ptdit
 from ptdit_jax.models import Architecture
 from ptdit_jax.models.conditioning import TIME_INPUTS
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ptdit_jax.convert import parity
-from ptdit_jax.interop.export import modeling_ptdit
+from ptdit_jax.convert.export import modeling_ptdit
 from tests.convert import small
 from tests.models import tiny
 
@@ -28,6 +28,6 @@ def exported_sample():
     """The exported sample.py as a module; the module that it finds in its folder is the package's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "modeling_ptdit", modeling_ptdit)
-        from ptdit_jax.interop.export import sample
+        from ptdit_jax.convert.export import sample
 
         yield sample

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from configs import t2i_xl_1024
 from ptdit_jax import sample
 from ptdit_jax.convert import conversion, parity, released
-from ptdit_jax.interop.export import modeling_ptdit
+from ptdit_jax.convert.export import modeling_ptdit
 from tests.convert import small
 from tests.models import test_released_layout
 from tests.models.golden import Golden

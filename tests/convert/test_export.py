@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from data_pipelines.sources import digit_scans
 from ptdit_jax import diffusion, experiment, sampling
 from ptdit_jax.convert import conversion, parity
+from ptdit_jax.convert.export import modeling_ptdit
 from ptdit_jax.diffusion import samplers
 from ptdit_jax.diffusion.guidance import classifier_free
-from ptdit_jax.interop.export import modeling_ptdit
 from ptdit_jax.parallel.mesh import make_mesh
 from tests.convert import small
 from tests.models import tiny

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptdit_jax.interop.export import modeling_ptdit
+from ptdit_jax.convert.export import modeling_ptdit
 from tests.models.golden import Golden
 
 NAMES = ("image_w122", "masked_w144_p122", "masked_w144_p122_same_t", "video_w422")
