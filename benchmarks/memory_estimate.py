@@ -14,7 +14,8 @@ import jax
 import tqdm
 
 from configs import common
-from ptdit_jax import cli, cost_memory, experiment
+from ptdit_jax import cli, experiment
+from ptdit_jax.cost import memory as cost_memory
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan import compile_step

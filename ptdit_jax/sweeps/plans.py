@@ -23,10 +23,12 @@ import jax
 import numpy as np
 import tqdm
 
-from ptdit_jax import chips, cli, complexity, cost, files
+from ptdit_jax import chips, cli, files
 from ptdit_jax import config as rules
+from ptdit_jax.cost import __main__ as cost
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.experiment import build
+from ptdit_jax.models import complexity
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan import compile_step, out_of_memory

@@ -1,17 +1,15 @@
 """Networks that the paper compares with and that this package does not build, counted from their public architectures.
 
 Each is its matrices: how many tokens of a sample each is applied to, its shape, and in how many blocks.  From that come
-multiply-accumulates by the rules of `ptdit_jax.complexity`, and the parameters of those matrices, which say whether the
-facts are right: tests hold them near the published size.  Biases, norms and tables are no matrices and are left out.
-Latents are pixels/8 in both directions, patches 2x2 latents, and time is not patched.
-
-Sources: the published code and configurations named at each network.
+multiply-accumulates by the rules of `ptdit_jax.models.complexity`, and the parameters of those matrices, which say
+whether the facts are right: tests hold them near the published size.  Biases, norms and tables are no matrices and are
+left out.  Latents are pixels/8 in both directions, patches 2x2 latents, and time is not patched.
 """
 
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from ptdit_jax.complexity import Macs
+from ptdit_jax.models.complexity import Macs
 
 PATCH = 16  # pixels a token covers along height and width, in every one of these networks
 TIME_FEATURES = 256

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from configs import common
-from ptdit_jax import complexity, published
 from ptdit_jax import config as rules
 from ptdit_jax.chips import GIB
-from ptdit_jax.complexity import Macs
-from ptdit_jax.cost_memory import ERROR, Memory
-from ptdit_jax.models import Architecture
+from ptdit_jax.cost import published
+from ptdit_jax.cost.memory import ERROR, Memory
+from ptdit_jax.models import Architecture, complexity
+from ptdit_jax.models.complexity import Macs
 from ptdit_jax.models.window import Windowing
 from ptdit_jax.text_tables import table, triple
 

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptdit_jax import cost_memory, plots, published
+from ptdit_jax import plots
 from ptdit_jax.chips import GIB
-from ptdit_jax.complexity import Macs
-from ptdit_jax.cost_peers import PEERS
-from ptdit_jax.cost_report import NEAR, difference
+from ptdit_jax.cost import memory as cost_memory
+from ptdit_jax.cost import published
+from ptdit_jax.cost.peers import PEERS
+from ptdit_jax.cost.report import NEAR, difference
 from ptdit_jax.files import write
+from ptdit_jax.models.complexity import Macs
 from ptdit_jax.text_tables import table
 
 RESOLUTIONS = (256, 512, 1024, 2048)  # pixels
@@ -68,7 +70,7 @@ def make(measure: Measure, config_of: Callable[[str], Any]) -> Iterator[Figure]:
     """All figures.
 
     Args:
-      measure: see `Measure`; of any name in `published.NETWORKS` or `cost_peers.PEERS`.
+      measure: see `Measure`; of any name in `published.NETWORKS` or `peers.PEERS`.
       config_of: the config of a network in `published.NETWORKS`.
     """
     image = "Fig. 2: cost against resolution, PT-DiT/L and PixArt-alpha"

@@ -8,10 +8,14 @@ import jax
 import pytest
 from PIL import Image
 
-from ptdit_jax import complexity, cost, cost_figures, cost_memory, published
-from ptdit_jax.cost_peers import PEERS
+from ptdit_jax.cost import __main__ as cost
+from ptdit_jax.cost import figures as cost_figures
+from ptdit_jax.cost import memory as cost_memory
+from ptdit_jax.cost import published
+from ptdit_jax.cost.peers import PEERS
+from ptdit_jax.models import complexity
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("peer", PEERS.values(), ids=lambda peer: peer.name)

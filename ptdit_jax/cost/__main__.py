@@ -9,8 +9,8 @@ Without a config: every variant beside what its paper prints.  With one: that ne
 training step, at the size of its data or at the resolutions asked for.  With several: the same in one table, each
 with the overrides.  --figures draws the paper's comparisons of costs beside its own figures, as PNG and CSV.
 Nothing is allocated and no accelerator is used.  MACs are those of one forward pass of one sample, counted from the
-shapes of its matrix products (`ptdit_jax.complexity`); memory is what the training step keeps on one device that
-holds the whole network (`ptdit_jax.cost_memory`).  Tables are Markdown.
+shapes of its matrix products (`ptdit_jax.models.complexity`); memory is what the training step keeps on one device that
+holds the whole network (`ptdit_jax.cost.memory`).  Tables are Markdown.
 
 Exit code: 0 done; 2 the command or the config is wrong.
 """
@@ -25,10 +25,12 @@ from typing import Any
 import jax
 
 from configs import common
-from ptdit_jax import cli, complexity, cost_figures, cost_memory, published
+from ptdit_jax import cli
 from ptdit_jax import config as rules
-from ptdit_jax.cost_peers import PEERS
-from ptdit_jax.cost_report import (
+from ptdit_jax.cost import figures, published
+from ptdit_jax.cost import memory as cost_memory
+from ptdit_jax.cost.peers import PEERS
+from ptdit_jax.cost.report import (
     Cost,
     Size,
     as_json,
@@ -37,8 +39,9 @@ from ptdit_jax.cost_report import (
     configs_report,
     published_report,
 )
+from ptdit_jax.models import complexity
 
-RESOLUTIONS = cost_figures.RESOLUTIONS
+RESOLUTIONS = figures.RESOLUTIONS
 
 
 def main(argv: Sequence[str]) -> int:
@@ -56,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
             f"{' and '.join(chosen)}: --config, --configs and --figures exclude each other, and --figures goes alone"
         )
     if options.figures:
-        files = cost_figures.save(list(cost_figures.make(macs, config_of)), options.figures)
+        files = figures.save(list(figures.make(macs, config_of)), options.figures)
         print("\n".join(map(str, files)))
         return 0
     if options.configs:

@@ -4,7 +4,8 @@ import jax
 import pytest
 
 from configs import common
-from ptdit_jax import cost_memory, experiment
+from ptdit_jax import experiment
+from ptdit_jax.cost import memory as cost_memory
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.program import make_program
 
