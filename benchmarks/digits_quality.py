@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ptdit_jax import cli, null_text, results, sampling
+from ptdit_jax import cli
 from ptdit_jax import config as rules
 from ptdit_jax.evaluation.digits import judge_digits
-from ptdit_jax.experiment import build
+from ptdit_jax.experiment import null_text, results
+from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.generate import generate
+from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.pretrained import load_params
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
@@ -63,7 +65,7 @@ def main(argv: list[str]) -> int:
         rules.validate(config)
         reports = []
         for seed in map(int, floats(args.seeds)):
-            images = sampling.generate(
+            images = generate(
                 experiment,
                 params,
                 asked.numbers,

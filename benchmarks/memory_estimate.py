@@ -14,12 +14,13 @@ import jax
 import tqdm
 
 from configs import common
-from ptdit_jax import cli, experiment
+from ptdit_jax import cli
 from ptdit_jax.cost import memory as cost_memory
+from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.program import make_program
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan import compile_step
-from ptdit_jax.program import make_program
 from ptdit_jax.text_tables import table
 
 POLICIES = ("none", "dots", "attention", "block")
@@ -39,7 +40,7 @@ def main(name: str) -> int:
         config.model.update({"remat": remat, **sizes})
         config.data.update({"height": side, "width": side, "batch": BATCH})
         mesh = make_mesh(config.mesh, devices)
-        _, allotted = compile_step(make_program(config, experiment.build(config, mesh=mesh), mesh))
+        _, allotted = compile_step(make_program(config, build(config, mesh=mesh), mesh))
         needed = allotted.total - allotted.code
         estimate = cost_memory.measure(config).total
         gaps.append(100 * (needed / estimate - 1))

@@ -25,12 +25,14 @@ import numpy as np
 
 from data_pipelines import captions
 from data_pipelines.text import NULL_FILE, pad_all, read_captions
-from ptdit_jax import cli, null_text, plots, results, sampling
+from ptdit_jax import cli, plots
 from ptdit_jax import config as rules
 from ptdit_jax.diffusion.samplers import SAMPLERS
-from ptdit_jax.experiment import build
+from ptdit_jax.experiment import null_text, results
+from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.generate import generate, labels_in_turn
+from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.pretrained import load_params
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
@@ -115,7 +117,7 @@ def main(args: argparse.Namespace) -> int:
     experiment = build(config, mesh=mesh, **size, null_text=null)
     classes = experiment.classes
     kinds = classes or (1 if text is None else len(text[0]))
-    labels = sampling.labels_in_turn(args.count, kinds, args.label)
+    labels = labels_in_turn(args.count, kinds, args.label)
     for path in filter(None, (args.out, args.npz)):
         if not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"{path}: the folder {path.absolute().parent} does not exist")
@@ -128,7 +130,7 @@ def main(args: argparse.Namespace) -> int:
     print(f"{name} of {step}: {args.count} samples, {how}, seed {args.seed}")
 
     # --- samples
-    images = sampling.generate(
+    images = generate(
         experiment, params, labels, text=text, sampling=config.sampling, seed=args.seed, mesh=mesh
     )
 

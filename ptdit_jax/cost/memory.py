@@ -21,7 +21,8 @@ from flax import nnx
 from jax.extend.core import Literal
 
 from ptdit_jax import config as rules
-from ptdit_jax import experiment, models
+from ptdit_jax import models
+from ptdit_jax.experiment.build import Experiment, build
 from ptdit_jax.models.stack import REMAT_POLICIES
 from ptdit_jax.training import denoising, optimizer
 from ptdit_jax.training.step import Draw, Loss
@@ -128,7 +129,7 @@ def policies(
     config = copy.deepcopy(config)
     data = config.data
     data.frames, data.height, data.width = frames or data.frames, height or data.height, width or data.width
-    built, module = experiment.build(config), _labelled(config)
+    built, module = build(config), _labelled(config)
     arch, params = module.arch, nnx.to_pure_dict(nnx.split(module, nnx.Param)[1])
     size = _bytes(params)
     moments = _bytes(jax.eval_shape(optimizer.make_direction(config.optimizer).init, params))
@@ -192,7 +193,7 @@ def _label(module: nnx.Module) -> None:
             setattr(module, name, Named(child, SUBMODULES.get(name, name)))
 
 
-def _kept(config: Any, built: experiment.Experiment, module: models.PTDiT, remat: str) -> tuple[Bytes, int]:
+def _kept(config: Any, built: Experiment, module: models.PTDiT, remat: str) -> tuple[Bytes, int]:
     """(bytes a sample by part, bytes whatever the batch) that the forward pass leaves to the backward pass.
 
     One trace has a sample, another two: what does not grow is no sample's.
@@ -214,7 +215,7 @@ def _kept(config: Any, built: experiment.Experiment, module: models.PTDiT, remat
     return {part: count for part, count in grown.items() if count}, sum(one.values()) - sum(grown.values())
 
 
-def _inputs(draw: Draw, built: experiment.Experiment, samples: int) -> denoising.Inputs:
+def _inputs(draw: Draw, built: Experiment, samples: int) -> denoising.Inputs:
     """What the loss of some samples is a function of, abstract."""
     batch = {n: jax.ShapeDtypeStruct((samples, *shape), dtype) for n, (shape, dtype) in built.batch.items()}
     return jax.eval_shape(lambda batch: draw(jax.random.key(0), batch), batch)

@@ -6,12 +6,10 @@ The networks name the axes of their parameters (`models.layers`), the data have 
 from typing import Any
 
 import jax
-import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ptdit_jax.parallel.axes import RULES
-from ptdit_jax.training.state import Guard, TrainState
 
 
 def spec(axes: tuple[str | None, ...], mesh: Mesh) -> PartitionSpec:
@@ -53,26 +51,3 @@ def param_specs(params: nnx.State, mesh: Mesh) -> dict[str, Any]:
 
     is_variable = lambda node: isinstance(node, nnx.Variable)  # noqa: E731
     return nnx.to_pure_dict(jax.tree.map(partition, params, is_leaf=is_variable))
-
-
-def state_shardings(
-    state: TrainState, params: dict[str, Any], direction: optax.GradientTransformation, mesh: Mesh
-) -> Any:
-    """A `TrainState` of shardings: averages and moments lie where their parameters do.
-
-    Args:
-      state: abstract.
-      params: from `param_shardings`.
-      direction: the transformation that `state.opt_state` belongs to.
-      mesh: the devices.
-    """
-    whole: Any = replicated(mesh)
-    return TrainState(
-        step=whole,
-        params=params,
-        opt_state=optax.tree.map_params(
-            direction, lambda _, place: place, state.opt_state, params, transform_non_params=lambda _: whole
-        ),
-        emas={name: params for name in state.emas},
-        guard=Guard(whole, whole),
-    )

@@ -27,12 +27,12 @@ from ptdit_jax import chips, cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.cost import __main__ as cost
 from ptdit_jax.diffusion.samplers import make_sampler
-from ptdit_jax.experiment import build
+from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.program import Program, make_program
 from ptdit_jax.models import complexity
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan import compile_step, out_of_memory
-from ptdit_jax.program import Program, make_program
 from ptdit_jax.sweeps.points import Point, Sweep, some
 from ptdit_jax.text_tables import table, triple
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ptdit_jax import cli, results
+from ptdit_jax import cli
 from ptdit_jax import config as rules
+from ptdit_jax.experiment import results
 
 NAME = re.compile(
     r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?"

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptdit_jax import files, results
+from ptdit_jax import files
+from ptdit_jax.experiment import results
 from ptdit_jax.sweeps.points import Point, Sweep
 from ptdit_jax.training import signals
 

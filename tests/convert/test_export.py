@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import save_file
 
 from data_pipelines.sources import digit_scans
-from ptdit_jax import diffusion, experiment, sampling
+from ptdit_jax import diffusion
 from ptdit_jax.convert import conversion, parity
 from ptdit_jax.convert.export import modeling_ptdit
 from ptdit_jax.diffusion import samplers
 from ptdit_jax.diffusion.guidance import classifier_free
+from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.generate import generate, sample_keys
 from ptdit_jax.parallel.mesh import make_mesh
 from tests.convert import small
 from tests.models import tiny
@@ -62,12 +64,12 @@ def test_class_samples_equal_ours(digits, tmp_path):
     """What `ptdit_jax.sample` makes, from the same noise: 50 guided steps, without JAX, within 1e-3."""
     folder, config, params = digits
     config.sampling.update({"steps": STEPS, "guidance": 2.0, "batch": 4})
-    built = experiment.build(config)
+    built = build(config)
     labels = np.array([3, 1, 4, 1], np.int32)
     with pytest.MonkeyPatch.context() as patch:
         jit = jax.jit
         patch.setattr(jax, "jit", lambda f, **options: jit(f, compiler_options=tiny.FAST, **options))
-        ours = sampling.generate(
+        ours = generate(
             built,
             params,
             labels,
@@ -76,7 +78,7 @@ def test_class_samples_equal_ours(digits, tmp_path):
             mesh=make_mesh({"data": -1, "fsdp": 1}),
             description=None,
         )
-    noise = jax.vmap(lambda key: jax.random.normal(key, built.shape))(sampling.sample_keys(5, labels))
+    noise = jax.vmap(lambda key: jax.random.normal(key, built.shape))(sample_keys(5, labels))
     chosen = labels == 1  # two samples, by their own noise
     np.save(tmp_path / "noise.npy", np.asarray(noise)[chosen])
     arguments = ["--label", 1, "--noise", tmp_path / "noise.npy", "--out", tmp_path / "a.npy"]
@@ -111,7 +113,7 @@ def test_text_samples_equal_ours(tmp_path, exported_sample):
     np.savez(tmp_path / "states.npz", **states)
     np.save(tmp_path / "noise.npy", noise)
     model = small.network(config, params)
-    built = experiment.build(config)
+    built = build(config)
     null = tuple(jnp.broadcast_to(states[f"null_{n}"], states[n].shape) for n in ("text", "mask"))
     denoise = classifier_free(
         lambda x, t, text: model(x, t, text, window=(1, 2, 2)),

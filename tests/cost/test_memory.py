@@ -4,10 +4,10 @@ import jax
 import pytest
 
 from configs import common
-from ptdit_jax import experiment
 from ptdit_jax.cost import memory as cost_memory
+from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.program import make_program
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.program import make_program
 
 DEPTH, WIDTH, HEADS, BATCH = 4, 64, 4, 8
 TOKENS = 64
@@ -30,7 +30,7 @@ def policies():
 
 def test_state_is_four_floats_a_parameter(policies):
     memory = policies["none"]
-    abstract = experiment.build(small()).abstract
+    abstract = build(small()).abstract
     parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract))
     assert memory.parameters == memory.averages == memory.gradients == 4 * parameters
     assert memory.moments == 8 * parameters + 4  # and the number of steps
@@ -113,7 +113,7 @@ def test_xla_allots_about_as_much():
     config = small(remat="block", depth=2)
     config.data.update({"height": 32, "width": 32})
     mesh = make_mesh(config.mesh, jax.devices()[:1])
-    compiled = make_program(config, experiment.build(config, mesh=mesh), mesh).lower().compile()
+    compiled = make_program(config, build(config, mesh=mesh), mesh).lower().compile()
     stats = compiled.memory_analysis()
     needed = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
     needed += stats.temp_size_in_bytes

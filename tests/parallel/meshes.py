@@ -13,11 +13,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from configs import c2i_digits, common
 from data_pipelines import make_loader
-from ptdit_jax.experiment import build
+from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.program import make_program
 from ptdit_jax.parallel.axes import AXES
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.parallel.rules import param_shardings
-from ptdit_jax.program import make_program
 from tests.models.tiny import FAST
 
 TINY = {

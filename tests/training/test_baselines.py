@@ -9,9 +9,9 @@ import pytest
 
 from configs import common, video_digits
 from ptdit_jax import sample, train
-from ptdit_jax.experiment import build
+from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.program import make_program
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.program import make_program
 from tests.models.tiny import FAST
 
 SMALL = {

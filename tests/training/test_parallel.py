@@ -10,9 +10,10 @@ from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 
 from configs import c2i_digits, common
 from ptdit_jax import models
+from ptdit_jax.experiment.program import state_shardings
 from ptdit_jax.parallel import mesh as meshes
 from ptdit_jax.parallel.axes import RULES
-from ptdit_jax.parallel.rules import batch_sharding, param_shardings, spec, state_shardings
+from ptdit_jax.parallel.rules import batch_sharding, param_shardings, spec
 from ptdit_jax.training import optimizer, state
 
 

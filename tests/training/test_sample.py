@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from configs import c2i_digits
-from ptdit_jax import cli, sample, sampling, train
-from ptdit_jax.experiment import build
+from ptdit_jax import cli, sample, train
+from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.generate import generate as generate_samples
+from ptdit_jax.experiment.generate import labels_in_turn, sample_keys
 from ptdit_jax.parallel.mesh import make_mesh
 
 
@@ -30,7 +32,7 @@ def generate(labels, *, classes=10, seed=0, **fields):
         classes=classes,
         network=network,
     )
-    return sampling.generate(
+    return generate_samples(
         experiment,
         np.float32(0.9),
         np.asarray(labels, np.int32),
@@ -43,11 +45,11 @@ def generate(labels, *, classes=10, seed=0, **fields):
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "sde", "ddpm"])
 def test_a_sample_does_not_depend_on_what_it_is_made_with(sampler):
-    labels = sampling.labels_in_turn(13, 5)
+    labels = labels_in_turn(13, 5)
     together = generate(labels, sampler=sampler)
     assert together.shape == (13, 1, 2, 4, 6)
     np.testing.assert_allclose(generate(labels, sampler=sampler, batch=3), together, atol=1e-5)
-    threes = generate(sampling.labels_in_turn(2, 5, only=3), sampler=sampler)
+    threes = generate(labels_in_turn(2, 5, only=3), sampler=sampler)
     np.testing.assert_allclose(threes, together[[3, 8]], atol=1e-5)
 
 
@@ -74,11 +76,11 @@ def test_guidance_goes_to_the_network():
 
 
 def test_labels_in_turn():
-    np.testing.assert_array_equal(sampling.labels_in_turn(5, 3), [0, 1, 2, 0, 1])
-    np.testing.assert_array_equal(sampling.labels_in_turn(2, 3, only=2), [2, 2])
+    np.testing.assert_array_equal(labels_in_turn(5, 3), [0, 1, 2, 0, 1])
+    np.testing.assert_array_equal(labels_in_turn(2, 3, only=2), [2, 2])
     for label in (-1, 3):
         with pytest.raises(ValueError, match=f"--label={label} must be in"):
-            sampling.labels_in_turn(2, 3, only=label)
+            labels_in_turn(2, 3, only=label)
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +154,7 @@ def test_what_is_not_there(trained, tmp_path, capsys):
 
 
 def test_keys_are_those_of_the_label_and_its_turn():
-    keys = np.asarray(jax.random.key_data(sampling.sample_keys(5, np.array([2, 7, 2, 2], np.int32))))
-    alone = np.asarray(jax.random.key_data(sampling.sample_keys(5, np.array([2, 2, 2], np.int32))))
+    keys = np.asarray(jax.random.key_data(sample_keys(5, np.array([2, 7, 2, 2], np.int32))))
+    alone = np.asarray(jax.random.key_data(sample_keys(5, np.array([2, 2, 2], np.int32))))
     np.testing.assert_array_equal(keys[[0, 2, 3]], alone)
     assert len({tuple(key) for key in keys.tolist()}) == 4

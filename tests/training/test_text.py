@@ -7,7 +7,8 @@ import pytest
 
 from configs import common
 from data_pipelines.text import NULL_FILE, write_null
-from ptdit_jax import null_text, sample, train
+from ptdit_jax import sample, train
+from ptdit_jax.experiment import null_text
 
 LENGTH, DIM = 5, 12
 CONFIG = {

@@ -11,8 +11,9 @@ from jax.sharding import Mesh
 
 from data_pipelines import open_source
 from data_pipelines.text import pad_all
-from ptdit_jax import evaluation, files, plots, sampling
-from ptdit_jax.experiment import Experiment
+from ptdit_jax import evaluation, files, plots
+from ptdit_jax.experiment.build import Experiment
+from ptdit_jax.experiment.generate import generate, labels_in_turn
 
 NAMES = ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json")
 
@@ -55,7 +56,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
         wanted = max(wanted, config.evaluation.count)
     if wanted:
         asked = ask(config, experiment, wanted)
-        images = sampling.generate(
+        images = generate(
             experiment,
             params,
             asked.numbers,
@@ -82,7 +83,7 @@ class Asked:
     """What the samples of a run are of.
 
     Attributes:
-      numbers: (N,) int32, see `sampling.generate`.
+      numbers: (N,) int32, see `generate`.
       text: see there.
       labels: (N,) int32, the class of each, or None where the data have none.
     """
@@ -99,7 +100,7 @@ def ask(config: Any, experiment: Experiment, count: int) -> Asked:
       ValueError: the text of one of those records is none, see `data_pipelines.text.pad`.
     """
     if experiment.text is None:
-        labels = sampling.labels_in_turn(count, experiment.classes or 1)
+        labels = labels_in_turn(count, experiment.classes or 1)
         return Asked(labels, None, None if experiment.classes is None else labels)
     source = open_source(config.data)
     records = [source[record] for record in range(min(count, len(source)))]
@@ -107,7 +108,7 @@ def ask(config: Any, experiment: Experiment, count: int) -> Asked:
     name = f"data.name={config.data.name!r}: record"
     states = [record["text"] for record in records]
     text = pad_all(states, length, truncate=config.data.truncate_text, name=name)
-    numbers = sampling.labels_in_turn(count, len(records))
+    numbers = labels_in_turn(count, len(records))
     labels = None if source.classes is None else np.stack([record["label"] for record in records])[numbers]
     return Asked(numbers, text, labels)
 

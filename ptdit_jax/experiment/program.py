@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import optax
 from jax.sharding import Mesh, NamedSharding
 
-from ptdit_jax.experiment import Experiment
-from ptdit_jax.parallel.rules import batch_sharding, param_shardings, replicated, state_shardings
+from ptdit_jax.experiment.build import Experiment
+from ptdit_jax.parallel.rules import batch_sharding, param_shardings, replicated
 from ptdit_jax.training import denoising, optimizer, state, step
+from ptdit_jax.training.state import Guard, TrainState
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Program:
       batch_sharding: of every array of a batch.
     """
 
-    init: Callable[[jax.Array], state.TrainState]
+    init: Callable[[jax.Array], TrainState]
     step: Any
     state: Any
     batch: dict[str, jax.ShapeDtypeStruct]
@@ -52,7 +54,7 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
     place, whole = batch_sharding(mesh), replicated(mesh)
     direction = optimizer.make_direction(config.optimizer)
 
-    def init(key: jax.Array) -> state.TrainState:
+    def init(key: jax.Array) -> TrainState:
         return state.create(experiment.init(key), direction, config.train.ema_decays)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -82,6 +84,29 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
         },
         key=_placed(key, whole),
         batch_sharding=place,
+    )
+
+
+def state_shardings(
+    state: TrainState, params: dict[str, Any], direction: optax.GradientTransformation, mesh: Mesh
+) -> Any:
+    """A `TrainState` of shardings: averages and moments lie where their parameters do.
+
+    Args:
+      state: abstract.
+      params: from `param_shardings`.
+      direction: the transformation that `state.opt_state` belongs to.
+      mesh: the devices.
+    """
+    whole: Any = replicated(mesh)
+    return TrainState(
+        step=whole,
+        params=params,
+        opt_state=optax.tree.map_params(
+            direction, lambda _, place: place, state.opt_state, params, transform_non_params=lambda _: whole
+        ),
+        emas={name: params for name in state.emas},
+        guard=Guard(whole, whole),
     )
 
 

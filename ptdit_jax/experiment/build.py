@@ -16,9 +16,9 @@ from jax.sharding import Mesh
 from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.diffusion import Objective
+from ptdit_jax.experiment.sharded_network import make_sharded_network
 from ptdit_jax.models.window import Windowing
 from ptdit_jax.parallel.axes import CONTEXT
-from ptdit_jax.parallel.network import make_sharded_network
 from ptdit_jax.training.denoising import Network, make_network
 
 

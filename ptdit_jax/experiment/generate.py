@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from ptdit_jax.diffusion.guidance import classifier_free
 from ptdit_jax.diffusion.samplers import State, make_sampler
-from ptdit_jax.experiment import Experiment
+from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.parallel.rules import batch_sharding, replicated
 

@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from ptdit_jax.experiment import Experiment
+from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.parallel.rules import replicated
 from ptdit_jax.training import checkpoint
 

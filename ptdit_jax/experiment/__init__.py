@@ -1,0 +1,1 @@
+"""A config, built: networks and programs over a mesh, samples, and what a run ends with."""
