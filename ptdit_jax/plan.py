@@ -30,11 +30,11 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from ptdit_jax import chips, cli
+from ptdit_jax import cli
 from ptdit_jax import config as rules
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import Program, make_program
-from ptdit_jax.parallel import hlo, hlo_cost, topology
+from ptdit_jax.parallel import chips, hlo, hlo_cost, topology
 from ptdit_jax.parallel.axes import AXES
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan_report import Memory, Plan, as_json, comparison_report, plan_report, plans_report

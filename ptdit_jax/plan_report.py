@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ptdit_jax.chips import GIB, Chip
 from ptdit_jax.models.attention import attention
 from ptdit_jax.parallel.axes import RULES, TENSOR, whole
+from ptdit_jax.parallel.chips import GIB, Chip
 from ptdit_jax.parallel.hlo_cost import Collective, Cost
 from ptdit_jax.text_tables import table
 

@@ -39,13 +39,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from data_pipelines import make_loader
-from ptdit_jax import chips, cli, files
+from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import null_text, results
 from ptdit_jax.experiment.build import Experiment, build
 from ptdit_jax.experiment.program import make_program
 from ptdit_jax.models import complexity
-from ptdit_jax.parallel import distributed, peers
+from ptdit_jax.parallel import chips, distributed, peers
 from ptdit_jax.parallel.mesh import data_share, make_mesh
 from ptdit_jax.training import checkpoint, metrics, profile, signals, state, watchdog
 

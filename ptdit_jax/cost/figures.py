@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ptdit_jax import plots
-from ptdit_jax.chips import GIB
 from ptdit_jax.cost import memory as cost_memory
 from ptdit_jax.cost import published
 from ptdit_jax.cost.peers import PEERS
 from ptdit_jax.cost.report import NEAR, difference
 from ptdit_jax.files import write
 from ptdit_jax.models.complexity import Macs
+from ptdit_jax.parallel.chips import GIB
 from ptdit_jax.text_tables import table
 
 RESOLUTIONS = (256, 512, 1024, 2048)  # pixels

@@ -7,12 +7,12 @@ from typing import Any
 
 from configs import common
 from ptdit_jax import config as rules
-from ptdit_jax.chips import GIB
 from ptdit_jax.cost import published
 from ptdit_jax.cost.memory import ERROR, Memory
 from ptdit_jax.models import Architecture, complexity
 from ptdit_jax.models.complexity import Macs
 from ptdit_jax.models.window import Windowing
+from ptdit_jax.parallel.chips import GIB
 from ptdit_jax.text_tables import table, triple
 
 NEAR = 5.0  # percent; what differs more from its paper is listed

@@ -23,14 +23,14 @@ import jax
 import numpy as np
 import tqdm
 
-from ptdit_jax import chips, cli, files
+from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.cost import __main__ as cost
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import Program, make_program
 from ptdit_jax.models import complexity
-from ptdit_jax.parallel import topology
+from ptdit_jax.parallel import chips, topology
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan import compile_step, out_of_memory
 from ptdit_jax.sweeps.points import Point, Sweep, some

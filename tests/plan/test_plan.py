@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ptdit_jax import plan
-from ptdit_jax.chips import CHIPS
 from ptdit_jax.models.attention import attention
 from ptdit_jax.parallel.axes import AXES, whole
+from ptdit_jax.parallel.chips import CHIPS
 from ptdit_jax.parallel.hlo_cost import Collective, Cost
 from ptdit_jax.plan_report import Memory, Plan, plan_report, plans_report, purpose_of
 
