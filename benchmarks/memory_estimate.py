@@ -17,10 +17,9 @@ from configs import common
 from ptdit_jax import cli
 from ptdit_jax.cost import memory as cost_memory
 from ptdit_jax.experiment.build import build
-from ptdit_jax.experiment.program import make_program
+from ptdit_jax.experiment.program import compile_step, make_program
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.plan import compile_step
 from ptdit_jax.text_tables import table
 
 POLICIES = ("none", "dots", "attention", "block")

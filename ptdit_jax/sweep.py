@@ -37,7 +37,7 @@ from pathlib import Path
 import jax
 
 from ptdit_jax import cli
-from ptdit_jax.plan_report import GIB
+from ptdit_jax.parallel.chips import GIB
 from ptdit_jax.sweeps import plans, points, report, runs, schedulers, tables
 from ptdit_jax.text_tables import table
 

@@ -4,6 +4,7 @@ Shapes: B samples a step over all devices, C channels, F frames, H height, W wid
 """
 
 import dataclasses
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,22 @@ class Program:
     def lower(self) -> Any:
         """The step, traced; `.compile()` gives the executable."""
         return self.step.lower(self.state, self.batch, self.key)
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes of one chip; what is donated is an argument and an output in one place, and counts once."""
+
+    arguments: int
+    outputs: int
+    aliased: int
+    temporaries: int
+    code: int
+
+    @property
+    def total(self) -> int:
+        """All that lies in memory while the step runs."""
+        return self.arguments + self.outputs - self.aliased + self.temporaries + self.code
 
 
 def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
@@ -85,6 +102,26 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
         key=_placed(key, whole),
         batch_sharding=place,
     )
+
+
+def compile_step(program: Program) -> tuple[Any, Memory]:
+    """The executable of a training step, and what a device needs for it."""
+    compiled = program.lower().compile()
+    stats = compiled.memory_analysis()
+    memory = Memory(
+        arguments=stats.argument_size_in_bytes,
+        outputs=stats.output_size_in_bytes,
+        aliased=stats.alias_size_in_bytes,
+        temporaries=stats.temp_size_in_bytes,
+        code=stats.generated_code_size_in_bytes,
+    )
+    return compiled, memory
+
+
+def out_of_memory(message: str) -> float | None:
+    """Bytes that the compiler wanted, from "Ran out of memory in memory space hbm. Used 17.5G of 15.75G hbm."."""
+    match = re.search(r"memory space hbm\. Used ([\d.]+)([KMGT]?) of", message)
+    return float(match[1]) * 1024 ** " KMGT".index(match[2] or " ") if match else None
 
 
 def state_shardings(

@@ -32,7 +32,9 @@ Condition = jax.Array | tuple[jax.Array, jax.Array] | None
 
 
 class Slabs(NamedTuple):
-    """Context parallelism: a call on one device's slab of the latents; see `models.window`, `experiment.sharded_network`.
+    """Context parallelism: a call on one device's slab of the latents.
+
+    See `models.window` and `experiment.sharded_network`.
 
     Attributes:
       size: (F, H, W) of the whole latents.

@@ -8,9 +8,9 @@ A mesh has up to four axes (`configs/common.py`, section `mesh`):
     context   the windows of each sample are split; parameters as along fsdp
 
 `RULES` says where each logical axis of an array lies; `parallel.rules` makes shardings of it.  The networks are
-written for the share of one device: under `jax.shard_map` over the whole mesh (`experiment.sharded_network`) a parameter is
-narrower than declared, and the functions below complete it.  Without a mesh nothing is narrower, and they return
-what they are given.
+written for the share of one device: under `jax.shard_map` over the whole mesh (`experiment.sharded_network`) a
+parameter is narrower than declared, and the functions below complete it.  Without a mesh nothing is narrower, and they
+return what they are given.
 """
 
 import jax

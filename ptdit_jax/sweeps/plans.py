@@ -28,11 +28,10 @@ from ptdit_jax import config as rules
 from ptdit_jax.cost import __main__ as cost
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.experiment.build import build
-from ptdit_jax.experiment.program import Program, make_program
+from ptdit_jax.experiment.program import Program, compile_step, make_program, out_of_memory
 from ptdit_jax.models import complexity
 from ptdit_jax.parallel import chips, topology
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.plan import compile_step, out_of_memory
 from ptdit_jax.sweeps.points import Point, Sweep, some
 from ptdit_jax.text_tables import table, triple
 

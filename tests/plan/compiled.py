@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from ptdit_jax.parallel import hlo, hlo_cost, topology
+from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.plan import hlo, hlo_cost
 
 SIZES = {"data": 2, "fsdp": 1, "tensor": 1, "context": 4}
 OUTER, INNER, ROWS, WIDTH = 3, 5, 32, 16

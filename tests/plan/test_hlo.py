@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ptdit_jax.parallel import hlo, hlo_cost
+from ptdit_jax.plan import hlo, hlo_cost
 
 MESH = {"data": 2, "fsdp": 2, "tensor": 1, "context": 2}
 

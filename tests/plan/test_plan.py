@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from ptdit_jax import plan
+from ptdit_jax.experiment.program import Memory, out_of_memory
 from ptdit_jax.models.attention import attention
 from ptdit_jax.parallel.axes import AXES, whole
 from ptdit_jax.parallel.chips import CHIPS
-from ptdit_jax.parallel.hlo_cost import Collective, Cost
-from ptdit_jax.plan_report import Memory, Plan, plan_report, plans_report, purpose_of
+from ptdit_jax.plan import __main__ as plan
+from ptdit_jax.plan.hlo_cost import Collective, Cost
+from ptdit_jax.plan.report import Plan, plan_report, plans_report, purpose_of
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -162,7 +163,7 @@ def test_tpu_compiler_compiles_the_step():
     ],
 )
 def test_out_of_memory_is_read(message, needed):
-    assert plan.out_of_memory(message) == needed
+    assert out_of_memory(message) == needed
 
 
 def made(**fields) -> Plan:

@@ -6,31 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ptdit_jax.experiment.program import Memory
 from ptdit_jax.models.attention import attention
 from ptdit_jax.parallel.axes import RULES, TENSOR, whole
 from ptdit_jax.parallel.chips import GIB, Chip
-from ptdit_jax.parallel.hlo_cost import Collective, Cost
+from ptdit_jax.plan.hlo_cost import Collective, Cost
 from ptdit_jax.text_tables import table
 
 MIB = 2**20
 SCALAR = 16  # bytes; an all-reduce of one number brings a device at most half of it
 PURPOSES = ("activations", "parameters", "gradients", "other")
-
-
-@dataclasses.dataclass(frozen=True)
-class Memory:
-    """Bytes of one chip; what is donated is an argument and an output in one place, and counts once."""
-
-    arguments: int
-    outputs: int
-    aliased: int
-    temporaries: int
-    code: int
-
-    @property
-    def total(self) -> int:
-        """All that lies in memory while the step runs."""
-        return self.arguments + self.outputs - self.aliased + self.temporaries + self.code
 
 
 @dataclasses.dataclass(frozen=True)

@@ -33,11 +33,12 @@ from jax.sharding import Mesh
 from ptdit_jax import cli
 from ptdit_jax import config as rules
 from ptdit_jax.experiment.build import build
-from ptdit_jax.experiment.program import Program, make_program
-from ptdit_jax.parallel import chips, hlo, hlo_cost, topology
+from ptdit_jax.experiment.program import compile_step, make_program, out_of_memory
+from ptdit_jax.parallel import chips, topology
 from ptdit_jax.parallel.axes import AXES
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.plan_report import Memory, Plan, as_json, comparison_report, plan_report, plans_report
+from ptdit_jax.plan import hlo, hlo_cost
+from ptdit_jax.plan.report import Plan, as_json, comparison_report, plan_report, plans_report
 
 
 def main(argv: Sequence[str]) -> int:
@@ -204,26 +205,6 @@ def measure(name: str, config: Any, machine: topology.Topology, mesh: Mesh) -> P
         cost=hlo_cost.program_cost(hlo.parse(compiled.as_text() or ""), mesh.shape),
         flops_once=analysis.get("flops", math.nan),
     )
-
-
-def compile_step(program: Program) -> tuple[Any, Memory]:
-    """The executable of a training step, and what a device needs for it."""
-    compiled = program.lower().compile()
-    stats = compiled.memory_analysis()
-    memory = Memory(
-        arguments=stats.argument_size_in_bytes,
-        outputs=stats.output_size_in_bytes,
-        aliased=stats.alias_size_in_bytes,
-        temporaries=stats.temp_size_in_bytes,
-        code=stats.generated_code_size_in_bytes,
-    )
-    return compiled, memory
-
-
-def out_of_memory(message: str) -> float | None:
-    """Bytes that the compiler wanted, from "Ran out of memory in memory space hbm. Used 17.5G of 15.75G hbm."."""
-    match = re.search(r"memory space hbm\. Used ([\d.]+)([KMGT]?) of", message)
-    return float(match[1]) * 1024 ** " KMGT".index(match[2] or " ") if match else None
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ptdit_jax.parallel.hlo import Computation, Instruction, Module, arrays, replica_groups, trip_count
+from ptdit_jax.plan.hlo import Computation, Instruction, Module, arrays, replica_groups, trip_count
 
 KINDS = (
     "all-gather",

@@ -1,0 +1,1 @@
+"""What a training step needs of machines that need not be there, from their compiler."""
