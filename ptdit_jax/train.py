@@ -45,9 +45,10 @@ from ptdit_jax.experiment import null_text, results
 from ptdit_jax.experiment.build import Experiment, build
 from ptdit_jax.experiment.program import make_program
 from ptdit_jax.models import complexity
-from ptdit_jax.parallel import chips, distributed, peers
+from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import data_share, make_mesh
-from ptdit_jax.training import checkpoint, metrics, profile, signals, state, watchdog
+from ptdit_jax.processes import distributed, peers, signals, watchdog
+from ptdit_jax.training import checkpoint, metrics, profile, state
 
 
 def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.ALONE) -> int:

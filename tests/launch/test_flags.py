@@ -5,8 +5,9 @@ import pytest
 
 from configs import c2i_digits
 from ptdit_jax import config as rules
-from ptdit_jax.parallel import chips, distributed
-from ptdit_jax.training.signals import Agreement
+from ptdit_jax.parallel import chips
+from ptdit_jax.processes import distributed
+from ptdit_jax.processes.signals import Agreement
 
 PLACE = ["--coordinator=h:7", "--processes=2", "--process-id=1"]
 

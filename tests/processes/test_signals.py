@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ptdit_jax.training.signals import StopRequest, exit_code
+from ptdit_jax.processes.signals import StopRequest, exit_code
 from tests.training.runs import ROOT
 
 
@@ -26,7 +26,7 @@ def test_the_first_signal_is_remembered(number, code):
 def test_the_second_signal_ends_at_once(number):
     script = (
         "import os, time\n"
-        "from ptdit_jax.training.signals import StopRequest\n"
+        "from ptdit_jax.processes.signals import StopRequest\n"
         "with StopRequest():\n"
         f"    os.kill(os.getpid(), {int(number)})\n"
         "    print('still here', flush=True)\n"

@@ -3,7 +3,7 @@
 import queue
 import time
 
-from ptdit_jax.training.watchdog import HUNG, Watchdog
+from ptdit_jax.processes.watchdog import HUNG, Watchdog
 
 
 def sleeping_beauty():

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from ptdit_jax.parallel.peers import Peers, call_the_roll
+from ptdit_jax.processes.peers import Peers, call_the_roll
 
 HEARTBEAT_TIMEOUT = 45  # seconds; JAX ends a run when a process says nothing for so long
 
@@ -125,7 +125,7 @@ def initialize(launch: Launch) -> Peers | None:
     )
     _delay_aborts()
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # Its handler of SIGTERM would be in the way of `training.signals`.
+    # Its handler of SIGTERM would be in the way of `processes.signals`.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(
         launch.coordinator,

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from ptdit_jax.parallel import peers
+from ptdit_jax.processes import peers
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""How processes start, meet, stop and are watched."""
