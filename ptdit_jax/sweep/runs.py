@@ -18,7 +18,7 @@ from typing import Any
 from ptdit_jax import files
 from ptdit_jax.experiment import results
 from ptdit_jax.processes import signals
-from ptdit_jax.sweeps.points import Point, Sweep
+from ptdit_jax.sweep.points import Point, Sweep
 
 POLL = 0.2  # seconds between looks at the runs
 

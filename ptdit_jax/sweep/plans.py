@@ -1,6 +1,6 @@
 """What every point of a sweep costs, before anything is trained: compiled and timed in a process of its own.
 
-    python -m ptdit_jax.sweeps.plans [--topology NAME] [--limit BYTES] [--jobs N] < configs > plans
+    python -m ptdit_jax.sweep.plans [--topology NAME] [--limit BYTES] [--jobs N] < configs > plans
 
 reads a config a line, as JSON, and answers each with a line.  The process ends before the first run starts, which
 needs the accelerator for itself, and leaves its programs in the compilation cache, where the runs find them.
@@ -25,14 +25,13 @@ import tqdm
 
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.cost import __main__ as cost
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import Program, compile_step, make_program, out_of_memory
 from ptdit_jax.models import complexity
 from ptdit_jax.parallel import chips, topology
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.sweeps.points import Point, Sweep, some
+from ptdit_jax.sweep.points import Point, Sweep, some
 from ptdit_jax.text_tables import table, triple
 
 MIB = 2**20
@@ -107,11 +106,13 @@ def figures(config: Any) -> Figures:
     """What follows from a valid config alone."""
     text = _step_fields(config)
     if text not in _FIGURES:
-        counted = cost.measure("", config, None)
-        (size,) = counted.sizes
-        window = size.layout.window if config.model.family == "ptdit" else None  # others have no such windows
-        macs = complexity.total(size.parts).total
-        _FIGURES[text] = Figures(counted.parameters, macs, math.prod(size.layout.grid), window)
+        arch, data = rules.architecture(config), config.data
+        network = complexity.abstract(arch)
+        ratio, _ = rules.layout(config)
+        layout = network.layout((data.frames, data.height, data.width), ratio, config.compression.proxy)
+        window = layout.window if config.model.family == "ptdit" else None  # others have no such windows
+        macs = complexity.total(complexity.forward(arch, layout, config.model.text_length)).total
+        _FIGURES[text] = Figures(complexity.parameters(network), macs, math.prod(layout.grid), window)
     return _FIGURES[text]
 
 
@@ -150,7 +151,7 @@ def plan(
             missing.setdefault(keys[point.name], point)
     if missing and not only_known:
         sweep.workdir.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "ptdit_jax.sweeps.plans", f"--limit={limit:.0f}", f"--jobs={jobs}"]
+        command = [sys.executable, "-m", "ptdit_jax.sweep.plans", f"--limit={limit:.0f}", f"--jobs={jobs}"]
         command += [f"--topology={machine}"] if machine else []
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(environment)

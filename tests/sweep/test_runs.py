@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ptdit_jax import cli, sweep
-from ptdit_jax.sweeps import plans, points, runs, schedulers
+from ptdit_jax import cli
+from ptdit_jax.sweep import __main__ as sweep
+from ptdit_jax.sweep import plans, points, runs, schedulers
 from tests.training.runs import ROOT
 
 TRAIN = """
@@ -297,7 +298,7 @@ def test_a_scheduler_that_is_missing_is_one_line(sweep_file, tmp_path, monkeypat
 def test_runs_die_with_the_sweep(tmp_path):
     code = """
 import os, subprocess, sys, time
-from ptdit_jax.sweeps.runs import WRAPPER
+from ptdit_jax.sweep.runs import WRAPPER
 child = "import os, time; print(os.getpid(), flush=True); time.sleep(100)"
 subprocess.Popen([sys.executable, "-c", WRAPPER, str(os.getpid()), sys.executable, "-c", child], start_new_session=True)
 time.sleep(100)

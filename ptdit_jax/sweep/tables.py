@@ -18,9 +18,9 @@ from tensorboardX.proto.event_pb2 import Event
 
 from ptdit_jax import config as rules
 from ptdit_jax import files
-from ptdit_jax.sweeps import runs
-from ptdit_jax.sweeps.plans import Plan, figures
-from ptdit_jax.sweeps.points import Sweep
+from ptdit_jax.sweep import runs
+from ptdit_jax.sweep.plans import Plan, figures
+from ptdit_jax.sweep.points import Sweep
 from ptdit_jax.text_tables import triple
 
 CURVE = 100  # points of a loss curve: each the mean of as many steps as there are to it

@@ -38,7 +38,7 @@ import jax
 
 from ptdit_jax import cli
 from ptdit_jax.parallel.chips import GIB
-from ptdit_jax.sweeps import plans, points, report, runs, schedulers, tables
+from ptdit_jax.sweep import plans, points, report, runs, schedulers, tables
 from ptdit_jax.text_tables import table
 
 RECENT = 60.0  # seconds; a run that wrote something since is taken for one that goes on

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from ptdit_jax.sweeps import tables
+from ptdit_jax.sweep import tables
 from tests.training.runs import ROOT, rows, wait_until
 
 POINTS = [("average", {}), ("random", {"model.extraction": "random"})]

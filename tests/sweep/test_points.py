@@ -8,8 +8,8 @@ import pytest
 import configs.sweeps
 from ptdit_jax import cli
 from ptdit_jax import config as rules
-from ptdit_jax.sweeps import plans, points
-from tests.sweeps.conftest import FIELDS
+from ptdit_jax.sweep import plans, points
+from tests.sweep.conftest import FIELDS
 from tests.training.runs import ROOT
 
 SWEEPS = sorted(

@@ -10,8 +10,8 @@ import yaml
 
 import configs
 from ptdit_jax import cli, files
-from ptdit_jax.sweeps import runs
-from ptdit_jax.sweeps.points import Point, Sweep
+from ptdit_jax.sweep import runs
+from ptdit_jax.sweep.points import Point, Sweep
 
 LAUNCH = Path(configs.__file__).parents[1] / "launch"
 

@@ -11,8 +11,8 @@ import pytest
 
 from ptdit_jax import config as rules
 from ptdit_jax import plots
-from ptdit_jax.sweeps import points, report, runs, tables
-from ptdit_jax.sweeps.plans import Plan
+from ptdit_jax.sweep import points, report, runs, tables
+from ptdit_jax.sweep.plans import Plan
 from ptdit_jax.training.metrics import Board
 
 POINTS = [

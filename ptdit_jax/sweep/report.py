@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from ptdit_jax import evaluation, files
 from ptdit_jax.evaluation.interface import Direction
-from ptdit_jax.sweeps import points
-from ptdit_jax.sweeps.points import Sweep
+from ptdit_jax.sweep import points
+from ptdit_jax.sweep.points import Sweep
 
 Row = dict[str, Any]
 Metrics = Mapping[str, Direction]  # by name: which direction is better
@@ -103,7 +103,7 @@ def write(sweep: Sweep, table: pa.Table) -> None:
         if any(variant.values(name) for variant in variants)
     }
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("ptdit_jax.sweeps", "."),
+        loader=jinja2.PackageLoader("ptdit_jax.sweep", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
