@@ -1,91 +1,23 @@
-"""The rules of a config: what its fields may be together, how it is stored, and what may change on a resume.
+"""The check of a config: every field, and every combination of fields, before anything is built.
 
-The meaning of each field is in `configs/common.py`.  A check that belongs to a part of the project is made by
-that part (`models.architecture`, `diffusion.make`, `data_pipelines.open_source`, ...) and called here.
+A check that belongs to a part of the project is made by that part (`models.architecture`, `diffusion.make`,
+`data_pipelines.open_source`, ...) and called here.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from configs import common
 from data_pipelines import check_text, open_source
 from data_pipelines.text import NULL_FILE
-from ptdit_jax import diffusion, evaluation, models
+from ptdit_jax import evaluation
+from ptdit_jax.config.derived import Config, architecture, layout, make_objective, profiled_steps
+from ptdit_jax.config.limits import CHOICES, LIMITS
+from ptdit_jax.config.storage import flatten
 from ptdit_jax.diffusion.samplers import make_sampler
-from ptdit_jax.models.compression import window_for
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.variants import IMAGE_FAMILIES
-from ptdit_jax.models.window import Triple, Windowing, windowing
 from ptdit_jax.parallel.axes import AXES, RULES
-from ptdit_jax.training.optimizer import SCHEDULES
-
-Config = Any
-"""An `Config`, whose type stubs give every field every type at once."""
-
-CHOICES = {
-    "optimizer.schedule": tuple(SCHEDULES),
-    "train.on_nonfinite": ("stop", "skip"),
-}
-"""Fields that name something, where no other part of the project checks the name."""
-
-LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "seed": ("in [0, 2**32)", lambda v: 0 <= v < 2**32),
-    "model.mlp_ratio": ("at least 1", lambda v: v >= 1),
-    "model.channels": ("at least 1", lambda v: v >= 1),
-    "model.sample_size": ("at least 1", lambda v: v >= 1),
-    "model.classes": ("at least 1", lambda v: v >= 1),
-    "model.text_dim": ("at least 1", lambda v: v >= 1),
-    "model.text_length": ("at least 1", lambda v: v >= 1),
-    "model.attention_chunk": ("at least 0 (0 for all queries at once)", lambda v: v >= 0),
-    "data.height": ("at least 1", lambda v: v >= 1),
-    "data.width": ("at least 1", lambda v: v >= 1),
-    "data.frames": ("at least 1", lambda v: v >= 1),
-    "data.pixel_frames": ("0 (as many as data.frames) or more", lambda v: v >= 0),
-    "data.pixels_per_latent": ("at least 1", lambda v: v >= 1),
-    "data.batch": ("at least 1", lambda v: v >= 1),
-    "data.read_threads": ("at least 0", lambda v: v >= 0),
-    "data.prefetch": ("at least 1", lambda v: v >= 1),
-    "optimizer.learning_rate": ("positive and finite", lambda v: 0 < v < math.inf),
-    "optimizer.warmup_steps": ("at least 0", lambda v: v >= 0),
-    "optimizer.b1": ("in [0, 1)", lambda v: 0 <= v < 1),
-    "optimizer.b2": ("in [0, 1)", lambda v: 0 <= v < 1),
-    "optimizer.eps": ("positive", lambda v: v > 0),
-    "optimizer.weight_decay": ("at least 0", lambda v: v >= 0),
-    "optimizer.clip_norm": ("positive, or 0 for no clipping", lambda v: v >= 0),
-    "optimizer.accumulate": ("at least 1", lambda v: v >= 1),
-    "train.steps": ("at least 1", lambda v: v >= 1),
-    "train.condition_dropout": ("in [0, 1)", lambda v: 0 <= v < 1),
-    "train.log_every": ("at least 1", lambda v: v >= 1),
-    "train.explode_factor": ("above 1, or 0 for off", lambda v: v == 0 or v > 1),
-    "checkpoint.every": ("at least 1", lambda v: v >= 1),
-    "checkpoint.keep": ("at least 0 (0 keeps all)", lambda v: v >= 0),
-    "sampling.count": ("at least 1", lambda v: v >= 1),
-    "sampling.batch": ("at least 1", lambda v: v >= 1),
-    "sampling.seed": ("in [0, 2**32)", lambda v: 0 <= v < 2**32),
-    "evaluation.count": ("at least 1", lambda v: v >= 1),
-    "compression.video_frames": ("at least 1", lambda v: v >= 1),
-}
-"""Ranges of single numbers."""
-
-HARMLESS = (
-    "train.steps",  # with a constant schedule only
-    "train.log_every",
-    "train.on_nonfinite",
-    "checkpoint.",
-    "sampling.",
-    "evaluation.",
-    "data.path",
-    "data.read_threads",
-    "data.prefetch",
-    "profile.",
-    "mesh.",  # the same function; sums over devices may round differently
-    "model.remat",
-    "model.attention_chunk",
-    "model.unroll",
-)
-"""Fields, and sections ending with a dot, that a resumed run may change: parameters keep their meaning."""
 
 STALE = 0.05  # share of random parameters in the average that is sampled, above which there is a warning
 
@@ -134,127 +66,6 @@ def warnings(config: Config) -> Iterator[str]:
             f"sampling.ema={decay}: after train.steps={steps} this average is still {held:.0%} the random parameters "
             "of the start; train longer, or sample a smaller decay (one of train.ema_decays)"
         )
-
-
-def layout(config: Config, *, frames: int = 0, height: int = 0, width: int = 0) -> tuple[Triple, Windowing]:
-    """The window and the token layout of samples of `config.data`, or of another size.
-
-    Args:
-      config: the whole config.
-      frames: latent frames; 0 = those of `config.data`, here and below.
-      height: latent rows.
-      width: latent columns.
-
-    Returns:
-      The window (p_f, p_h, p_w) to call the model with, and its layout of the token grid.
-
-    Raises:
-      ValueError: the patch does not divide the size, or no window is possible.
-    """
-    data, patch = config.data, config.model.patch
-    frames, height, width = frames or data.frames, height or data.height, width or data.width
-    for field, value in (("height", height), ("width", width)):
-        if value < 1 or patch < 1 or value % patch:
-            raise ValueError(f"data.{field}={value} must be a positive multiple of model.patch={patch}")
-    scale = data.pixels_per_latent
-    window = window_for(config.compression, frames, height * scale, width * scale)
-    if any(not isinstance(c, int) or c < 1 for c in window) or len(window) != 3:
-        raise ValueError(f"compression: window {window} must be three positive integers (p_f, p_h, p_w)")
-    tokens = windowing((frames, height // patch, width // patch), window, config.compression.proxy)
-    return tokens.window, tokens
-
-
-def architecture(config: Config) -> models.Architecture:
-    """The network of a config, for samples of `config.data`: its fields with nothing left "auto".
-
-    Raises:
-      ValueError: naming the field, its value, and what would be right.
-    """
-    window, _ = layout(config)
-    return models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
-
-
-def make_objective(config: Config, *, frames: int = 0, height: int = 0, width: int = 0):
-    """The diffusion objective of a config for samples of `config.data`, or of another latent size.
-
-    Raises:
-      ValueError: for an impossible `config.diffusion`.
-    """
-    data = config.data
-    return diffusion.make(
-        **config.diffusion.to_dict(),
-        height_px=(height or data.height) * data.pixels_per_latent,
-        width_px=(width or data.width) * data.pixels_per_latent,
-        latent_frames=frames or data.frames,
-        pixel_frames=frames or data.pixel_frames or data.frames,
-    )
-
-
-def profiled_steps(config: Config) -> range:
-    """The steps of `config.profile.steps`; empty for "".
-
-    Raises:
-      ValueError: it is something else than "FIRST:LAST".
-    """
-    text = config.profile.steps
-    first, _, last = text.partition(":")
-    if text and not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-        raise ValueError(
-            f"profile.steps={text!r} must be FIRST:LAST, such as 10:13, with 1 <= FIRST <= LAST, or ''"
-        )
-    return range(int(first), int(last) + 1) if text else range(0)
-
-
-def flatten(config: Config) -> dict[str, Any]:
-    """`{"model.depth": 6, ...}`, in the order of the file."""
-    return dict(_leaves(config.to_dict(), ""))
-
-
-def to_json(config: Config) -> str:
-    """The config as indented JSON; tuples become arrays."""
-    return json.dumps(config.to_dict(), indent=2) + "\n"
-
-
-def from_json(text: str) -> Config:
-    """The locked config that `to_json` wrote; arrays become tuples, fields added since have their defaults.
-
-    Raises:
-      ValueError: the text is no config, or has a field that does not exist.
-    """
-    try:
-        fields = dict(_leaves(json.loads(text), ""))
-    except (json.JSONDecodeError, AttributeError) as error:
-        raise ValueError(f"this is no config: {error}") from error
-    config = common.get_config()
-    for field, value in fields.items():
-        try:
-            config.update_from_flattened_dict({field: tuple(value) if isinstance(value, list) else value})
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{field}={value!r} is no field of this version of ptdit_jax: {error}"
-            ) from error
-    return config
-
-
-def conflicts(saved: Config, config: Config) -> list[str]:
-    """Why a run with `saved` cannot be continued with `config`: one line a field, none when it can."""
-    old, new = flatten(saved), flatten(config)
-    changed = [field for field in new if old[field] != new[field]]
-    lines = [f"{f}={new[f]!r}, was {old[f]!r}" for f in changed if not f.startswith(HARMLESS)]
-    if "train.steps" in changed and config.optimizer.schedule != "constant":
-        lines.append(
-            f"train.steps={config.train.steps}, was {saved.train.steps}: the {config.optimizer.schedule!r} "
-            "schedule of the learning rate depends on it"
-        )
-    return lines
-
-
-def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _attempt(*calls: Callable[[], Any]) -> Iterator[str]:

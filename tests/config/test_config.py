@@ -11,6 +11,7 @@ from configs import c2i_digits, common, video_digits
 from data_pipelines import open_source
 from ptdit_jax import cli
 from ptdit_jax import config as rules
+from ptdit_jax.config import validation
 
 CONFIGS = sorted(
     p.stem for p in Path(configs.__file__).parent.glob("*.py") if p.stem not in ("__init__", "common")
@@ -219,9 +220,9 @@ def test_the_data_are_not_opened_when_not_asked_for(monkeypatch):
     def fail(data):
         raise AssertionError
 
-    monkeypatch.setattr(rules, "open_source", fail)
+    monkeypatch.setattr(validation, "open_source", fail)
     rules.validate(c2i_digits.get_config(), check_data=False)
-    monkeypatch.setattr(rules, "open_source", open_source)
+    monkeypatch.setattr(validation, "open_source", open_source)
     rules.validate(c2i_digits.get_config())
 
 

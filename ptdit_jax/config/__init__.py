@@ -1,0 +1,26 @@
+"""The rules of a config: what its fields may be together, how it is stored, and what may change on a resume.
+
+The meaning of each field is in `configs/common.py`.
+"""
+
+from ptdit_jax.config.derived import Config, architecture, layout, make_objective, profiled_steps
+from ptdit_jax.config.limits import CHOICES, LIMITS
+from ptdit_jax.config.storage import HARMLESS, conflicts, flatten, from_json, to_json
+from ptdit_jax.config.validation import validate, warnings
+
+__all__ = [
+    "CHOICES",
+    "HARMLESS",
+    "LIMITS",
+    "Config",
+    "architecture",
+    "conflicts",
+    "flatten",
+    "from_json",
+    "layout",
+    "make_objective",
+    "profiled_steps",
+    "to_json",
+    "validate",
+    "warnings",
+]

@@ -1,0 +1,79 @@
+"""What follows from a config: its window and layout, its network, its objective."""
+
+from typing import Any
+
+from ptdit_jax import diffusion, models
+from ptdit_jax.models.compression import window_for
+from ptdit_jax.models.window import Triple, Windowing, windowing
+
+Config = Any
+"""A `ConfigDict`, whose type stubs give every field every type at once."""
+
+
+def layout(config: Config, *, frames: int = 0, height: int = 0, width: int = 0) -> tuple[Triple, Windowing]:
+    """The window and the token layout of samples of `config.data`, or of another size.
+
+    Args:
+      config: the whole config.
+      frames: latent frames; 0 = those of `config.data`, here and below.
+      height: latent rows.
+      width: latent columns.
+
+    Returns:
+      The window (p_f, p_h, p_w) to call the model with, and its layout of the token grid.
+
+    Raises:
+      ValueError: the patch does not divide the size, or no window is possible.
+    """
+    data, patch = config.data, config.model.patch
+    frames, height, width = frames or data.frames, height or data.height, width or data.width
+    for field, value in (("height", height), ("width", width)):
+        if value < 1 or patch < 1 or value % patch:
+            raise ValueError(f"data.{field}={value} must be a positive multiple of model.patch={patch}")
+    scale = data.pixels_per_latent
+    window = window_for(config.compression, frames, height * scale, width * scale)
+    if any(not isinstance(c, int) or c < 1 for c in window) or len(window) != 3:
+        raise ValueError(f"compression: window {window} must be three positive integers (p_f, p_h, p_w)")
+    tokens = windowing((frames, height // patch, width // patch), window, config.compression.proxy)
+    return tokens.window, tokens
+
+
+def architecture(config: Config) -> models.Architecture:
+    """The network of a config, for samples of `config.data`: its fields with nothing left "auto".
+
+    Raises:
+      ValueError: naming the field, its value, and what would be right.
+    """
+    window, _ = layout(config)
+    return models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+
+
+def make_objective(config: Config, *, frames: int = 0, height: int = 0, width: int = 0):
+    """The diffusion objective of a config for samples of `config.data`, or of another latent size.
+
+    Raises:
+      ValueError: for an impossible `config.diffusion`.
+    """
+    data = config.data
+    return diffusion.make(
+        **config.diffusion.to_dict(),
+        height_px=(height or data.height) * data.pixels_per_latent,
+        width_px=(width or data.width) * data.pixels_per_latent,
+        latent_frames=frames or data.frames,
+        pixel_frames=frames or data.pixel_frames or data.frames,
+    )
+
+
+def profiled_steps(config: Config) -> range:
+    """The steps of `config.profile.steps`; empty for "".
+
+    Raises:
+      ValueError: it is something else than "FIRST:LAST".
+    """
+    text = config.profile.steps
+    first, _, last = text.partition(":")
+    if text and not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise ValueError(
+            f"profile.steps={text!r} must be FIRST:LAST, such as 10:13, with 1 <= FIRST <= LAST, or ''"
+        )
+    return range(int(first), int(last) + 1) if text else range(0)

@@ -1,0 +1,78 @@
+"""A config as text, and what may change of it when a run goes on."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from configs import common
+from ptdit_jax.config.derived import Config
+
+HARMLESS = (
+    "train.steps",  # with a constant schedule only
+    "train.log_every",
+    "train.on_nonfinite",
+    "checkpoint.",
+    "sampling.",
+    "evaluation.",
+    "data.path",
+    "data.read_threads",
+    "data.prefetch",
+    "profile.",
+    "mesh.",  # the same function; sums over devices may round differently
+    "model.remat",
+    "model.attention_chunk",
+    "model.unroll",
+)
+"""Fields, and sections ending with a dot, that a resumed run may change: parameters keep their meaning."""
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """`{"model.depth": 6, ...}`, in the order of the file."""
+    return dict(_leaves(config.to_dict(), ""))
+
+
+def to_json(config: Config) -> str:
+    """The config as indented JSON; tuples become arrays."""
+    return json.dumps(config.to_dict(), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """The locked config that `to_json` wrote; arrays become tuples, fields added since have their defaults.
+
+    Raises:
+      ValueError: the text is no config, or has a field that does not exist.
+    """
+    try:
+        fields = dict(_leaves(json.loads(text), ""))
+    except (json.JSONDecodeError, AttributeError) as error:
+        raise ValueError(f"this is no config: {error}") from error
+    config = common.get_config()
+    for field, value in fields.items():
+        try:
+            config.update_from_flattened_dict({field: tuple(value) if isinstance(value, list) else value})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{field}={value!r} is no field of this version of ptdit_jax: {error}"
+            ) from error
+    return config
+
+
+def conflicts(saved: Config, config: Config) -> list[str]:
+    """Why a run with `saved` cannot be continued with `config`: one line a field, none when it can."""
+    old, new = flatten(saved), flatten(config)
+    changed = [field for field in new if old[field] != new[field]]
+    lines = [f"{f}={new[f]!r}, was {old[f]!r}" for f in changed if not f.startswith(HARMLESS)]
+    if "train.steps" in changed and config.optimizer.schedule != "constant":
+        lines.append(
+            f"train.steps={config.train.steps}, was {saved.train.steps}: the {config.optimizer.schedule!r} "
+            "schedule of the learning rate depends on it"
+        )
+    return lines
+
+
+def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
