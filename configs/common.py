@@ -5,15 +5,37 @@ An experiment file calls `get_config()` and overwrites what differs; the command
 combination of fields may be is checked by `ptdit_jax.config.validate` before anything is built.
 """
 
+import os
+from typing import Any
+
 import ml_collections
+import numpy as np
+
+
+class Fields(ml_collections.ConfigDict):
+    """A `ConfigDict` that takes numpy's numbers and paths as the plain numbers and text they stand for."""
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        value = _plain(value)
+        if isinstance(value, bool) and isinstance(self.get(key), float):  # would be 0.0 or 1.0
+            raise TypeError(f"field {key!r} is a number, not {value}")
+        super().__setitem__(key, value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, tuple | list):
+        return type(value)(map(_plain, value))
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The defaults: a class-conditional PT-DiT/S-Class on 32x32x4 latents with the linear flow path."""
-    config = ml_collections.ConfigDict()
+    config = Fields()
     config.seed = 0  # seeds parameters, noise, times, dropout and the data order
 
-    model = config.model = ml_collections.ConfigDict()
+    model = config.model = Fields()
     # "ptdit" or a baseline (docs/baselines.md): "dit" (also SiT), "pixart", "dam", and for video "full3d", "factorized"
     model.family = "ptdit"
     model.variant = "S-Class"  # a row of `ptdit_jax.models.variants`, or "custom" (then set the next three)
@@ -59,7 +81,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.attention_chunk = 0  # queries whose attention weights exist at once (arXiv 2112.05682); 0 = all
     model.unroll = 1  # blocks a scan step runs inline; 0 = all (no loop: slower to compile, faster on CPU)
 
-    ratio = config.compression = ml_collections.ConfigDict()  # (p_f, p_h, p_w) in tokens, Sec. 3.2.3
+    ratio = config.compression = Fields()  # (p_f, p_h, p_w) in tokens, Sec. 3.2.3
     ratio.px256 = (1, 2, 2)
     ratio.px512 = (1, 4, 4)
     ratio.px1024 = (1, 8, 8)
@@ -68,7 +90,7 @@ def get_config() -> ml_collections.ConfigDict:
     ratio.fixed = ()  # if set, this window at every size instead of the four above
     ratio.proxy = ()  # (., p_h, p_w) inside a window for several proxies a window; () = one proxy
 
-    data = config.data = ml_collections.ConfigDict()
+    data = config.data = Fields()
     data.name = "digits"  # a key of `data_pipelines.sources.SOURCES`
     data.path = ""  # folder of the user's own records ("arrays", "tfds"); "" for the embedded sources
     data.height = 32  # latent rows
@@ -82,7 +104,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.read_threads = 1  # grain threads that read and decode
     data.prefetch = 4  # batches prepared ahead
 
-    diffusion = config.diffusion = ml_collections.ConfigDict()  # t in [0, 1], t = 1 is noise
+    diffusion = config.diffusion = Fields()  # t in [0, 1], t = 1 is noise
     diffusion.path = "flow"  # "flow" (x_t = (1-t) x0 + t eps) or "vp" (DiT's linear beta schedule)
     diffusion.prediction = "velocity"  # flow: "velocity"; vp: "eps", "x0" or "v"
     diffusion.learn_variance = False  # vp only: 2C outputs and the hybrid loss
@@ -92,7 +114,7 @@ def get_config() -> ml_collections.ConfigDict:
     diffusion.weighting = "uniform"  # "uniform" or "min_snr"
     diffusion.min_snr_gamma = 5.0  # SNR clip of min-SNR weighting
 
-    optimizer = config.optimizer = ml_collections.ConfigDict()  # AdamW
+    optimizer = config.optimizer = Fields()  # AdamW
     optimizer.learning_rate = 1e-4  # peak
     optimizer.schedule = "constant"  # "constant", "cosine" or "linear" (decays to 0 at train.steps)
     optimizer.warmup_steps = 0  # optimizer steps of linear warm-up
@@ -103,7 +125,7 @@ def get_config() -> ml_collections.ConfigDict:
     optimizer.clip_norm = 1.0  # global gradient norm; 0 = no clipping
     optimizer.accumulate = 1  # micro-batches a step; they split data.batch
 
-    train = config.train = ml_collections.ConfigDict()
+    train = config.train = Fields()
     train.steps = 400_000  # optimizer steps
     train.init_from = ""  # run or converted checkpoint whose parameters a new run starts with; "" = random
     train.ema_decays = (0.9999,)  # one averaged copy of the parameters for each
@@ -112,11 +134,11 @@ def get_config() -> ml_collections.ConfigDict:
     train.on_nonfinite = "stop"  # "stop" or "skip" the update of a step whose loss or gradient is bad
     train.explode_factor = 1e3  # a loss above this times the running mean counts as bad; 0 = off
 
-    checkpoint = config.checkpoint = ml_collections.ConfigDict()
+    checkpoint = config.checkpoint = Fields()
     checkpoint.every = 5000  # steps
     checkpoint.keep = 3  # newest checkpoints kept; 0 = all
 
-    sampling = config.sampling = ml_collections.ConfigDict()
+    sampling = config.sampling = Fields()
     sampling.sampler = "euler"  # flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m
     sampling.steps = 50
     sampling.guidance = 4.0  # 1 = none
@@ -126,15 +148,15 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.seed = 0  # of the noise of that picture and of the samples judged
     sampling.ema = 0.9999  # the EMA that is sampled; 0 = the raw parameters
 
-    evaluation = config.evaluation = ml_collections.ConfigDict()
+    evaluation = config.evaluation = Fields()
     # What a run ends with: "none", "digits" (ptdit_jax/evaluation/digits.py), or MODULE:NAME, a judge of your own.
     evaluation.name = "none"
     evaluation.count = 500  # samples judged
 
-    profile = config.profile = ml_collections.ConfigDict()
+    profile = config.profile = Fields()
     profile.steps = ""  # "FIRST:LAST", steps whose trace the profiler writes into the run's folder; "" = none
 
-    mesh = config.mesh = ml_collections.ConfigDict()  # devices along each mesh axis; one may be -1 (the rest)
+    mesh = config.mesh = Fields()  # devices along each mesh axis; one may be -1 (the rest)
     mesh.data = -1  # replicas of the network; with fsdp they share data.batch
     mesh.fsdp = 1  # replicas that split parameters, averages and moments (ZeRO); must divide D
     mesh.tensor = 1  # splits heads and the MLP's hidden features; must divide both

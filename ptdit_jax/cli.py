@@ -1,7 +1,6 @@
 """What entry points share: a config from the command line, errors as lines, the compilation cache."""
 
 import argparse
-import difflib
 import hashlib
 import logging
 import os
@@ -18,6 +17,8 @@ from absl import flags
 from ml_collections import config_flags
 
 import configs
+from configs import common
+from ptdit_jax.config import flatten, user_file
 
 DEFAULT_CONFIG = Path(configs.__file__).parent / "c2i_digits.py"
 USER_ERROR = 2  # exit code: the command or the config is wrong
@@ -54,29 +55,53 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
     if {"-h", "--help"} & set(argv):
         print(usage)
         raise SystemExit(0)
-    argv = list(argv)
-    if not any(re.match(r"--?config(=|$)", argument) for argument in argv[1:]):
-        argv.insert(1, f"--config={DEFAULT_CONFIG}")
+    file, argv = _config_file(list(argv))
+    given = user_file.load(file)
     values = flags.FlagValues()
     try:
-        config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+        config = config_flags.DEFINE_config_dict("config", given, flag_values=values, sys_argv=argv)
         workdir = flags.DEFINE_string("workdir", None, "the run's folder", flag_values=values)
         debug = flags.DEFINE_bool("debug", False, "show where an error comes from", flag_values=values)
         rest = values(argv)
-        if len(rest) > 1:
-            raise ValueError(
-                f"{rest[1]!r} is no flag; flags are --config, --config.FIELD=VALUE, --workdir, --debug"
-            )
-        file = Path(config_flags.get_config_filename(values["config"]))
-        if not file.is_file():
-            raise ValueError(f"--config={file}: there is no such file; configs/ has those of this project")
-        folder = Path(workdir.value) if workdir.value else Path("runs") / file.stem
-        assert config.value.is_locked  # a file that failed to load says so when it is first touched
-        return config.value, folder, debug.value
     except (KeyError, AttributeError) as error:
         raise ValueError(_unknown_field(argv) or str(error.args[0])) from error
-    except (TypeError, flags.Error, OSError) as error:
+    except (TypeError, flags.Error) as error:
         raise ValueError(str(error)) from error
+    if len(rest) > 1:
+        raise ValueError(
+            f"{rest[1]!r} is no flag; flags are --config, --config.FIELD=VALUE, --workdir, --debug"
+        )
+    _check_tuples(argv, given)
+    folder = Path(workdir.value) if workdir.value else Path("runs") / Path(file.partition(":")[0]).stem
+    return config.value, folder, debug.value
+
+
+def _config_file(argv: list[str]) -> tuple[str, list[str]]:
+    """The last `--config FILE` of a command line, or the default's, and the command line without."""
+    file, rest = str(DEFAULT_CONFIG), argv[:1]
+    arguments = iter(argv[1:])
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--config", "-config"):
+            rest.append(argument)
+            continue
+        file = value if equals else next(arguments, "")
+        if not file:
+            raise ValueError("--config needs a file; configs/ has those of this project")
+    return file, rest
+
+
+def _check_tuples(argv: list[str], config: ml_collections.ConfigDict) -> None:
+    """Refuse a single value for a field that holds several, which the library would make a tuple of.
+
+    Raises:
+      ValueError: there is one.
+    """
+    fields = flatten(config)
+    for argument in argv[1:]:
+        match = re.match(r"--?config\.([\w.]+)=(.*)", argument, re.DOTALL)
+        if match and isinstance(fields.get(match[1]), tuple) and not re.search(r"[,(\[]", match[2]):
+            raise ValueError(f"--config.{match[1]}={match[2]} must be a tuple, such as ({match[2]},) or ()")
 
 
 def option_parser(module: str, about: str) -> argparse.ArgumentParser:
@@ -99,16 +124,11 @@ def option_parser(module: str, about: str) -> argparse.ArgumentParser:
 
 def _unknown_field(argv: Sequence[str]) -> str | None:
     """A line about the first `--config.FIELD` that does not exist."""
-    from configs import common
-    from ptdit_jax.config import flatten
-
-    fields = list(flatten(common.get_config()))
+    fields = flatten(common.get_config())
     for argument in argv:
         match = re.match(r"--?config\.([\w.]+)", argument)
         if match and match[1] not in fields:
-            close = difflib.get_close_matches(match[1], fields, 1, 0.6)
-            hint = f"did you mean {close[0]}?" if close else "configs/common.py lists the fields"
-            return f"--config.{match[1]}: there is no such field; {hint}"
+            return f"--config.{match[1]}: there is no such field; {user_file.hint(match[1])}"
     return None
 
 

@@ -5,6 +5,7 @@
 
 import importlib
 
+from ptdit_jax import user_code
 from ptdit_jax.evaluation import digits
 from ptdit_jax.evaluation.interface import Evaluation, Report, by_features
 
@@ -27,10 +28,8 @@ def find(name: str) -> Evaluation | None:
     if not colon:
         known = ", ".join(map(repr, ("none", *EVALUATIONS)))
         raise ValueError(f"evaluation.name={name!r} is unknown; it is one of {known}, or MODULE:NAME")
-    try:
+    with user_code.told(None, f"evaluation.name={name!r}"):
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # whatever is wrong with the user's module
-        raise ValueError(f"evaluation.name={name!r}: {type(error).__name__}: {error}") from error
     if not isinstance(found, Evaluation):
         raise ValueError(
             f"evaluation.name={name!r} is a {type(found).__name__}; it must be a ptdit_jax.evaluation.Evaluation"

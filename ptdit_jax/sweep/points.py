@@ -6,14 +6,13 @@ A sweep file has `BASES`, {size: config file}, its first size the default, and `
 
 import collections
 import dataclasses
-import importlib.util
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ptdit_jax import cli
+from ptdit_jax import cli, user_code
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import results
 
@@ -178,23 +177,13 @@ def some(names: Sequence[str], limit: int = 3) -> str:
 def _import(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file; configs/sweeps/ has the sweeps of this project")
-    spec = importlib.util.spec_from_file_location(f"sweep_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # whatever is wrong with the user's file
-        raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
-    return module
+    return user_code.load(path, f"sweep_{path.stem}")
 
 
 def _given(path: str, module: ModuleType, size: str) -> list[tuple[str, dict[str, Any]]]:
     """What the file yields, of the right types and each name once."""
-    try:
+    with user_code.told(Path(path), f"points({size!r})"):
         given = list(module.points(size))
-    except Exception as error:
-        raise ValueError(f"{path}: points({size!r}): {type(error).__name__}: {error}") from error
     if not given:
         raise ValueError(f"{path}: points({size!r}) yields nothing")
     for item in given:

@@ -49,7 +49,7 @@ def test_features_are_compared_with_the_real_ones(module):
         ("no_such_module_at_all:x", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
         (
             "judges_that_fail:x",
-            "evaluation.name='judges_that_fail:x': ModuleNotFoundError: .*no_such_package",
+            "evaluation.name='judges_that_fail:x': .*judges_that_fail.py:1: ModuleNotFoundError: .*no_such_package",
         ),
         ("judges_of_mine:yours", "AttributeError: .*'yours'"),
         ("judges_of_mine:not_one", "is a int; it must be a ptdit_jax.evaluation.Evaluation"),
