@@ -160,6 +160,8 @@ def get_config() -> ml_collections.ConfigDict:
     mesh.data = -1  # replicas of the network; with fsdp they share data.batch
     mesh.fsdp = 1  # replicas that split parameters, averages and moments (ZeRO); must divide D
     mesh.tensor = 1  # splits heads and the MLP's hidden features; must divide both
+    # Whether what is sure not to fit the memory of the devices or the host is refused before it is built.
+    mesh.check_memory = True
     mesh.context = 1  # splits the windows of each sample, and parameters as fsdp does
 
     return config.lock()

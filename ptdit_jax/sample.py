@@ -32,6 +32,7 @@ from ptdit_jax.experiment import null_text, results
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import generate, labels_in_turn
 from ptdit_jax.experiment.pretrained import load_params
+from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
@@ -114,6 +115,8 @@ def main(args: argparse.Namespace) -> int:
     text, null = read_text(args, config, step.parent.parent)
     mesh = make_mesh({"data": -1})
     size = {"frames": args.frames, "height": args.height, "width": args.width}
+    if problems := list(rules.sampling_problems(config, chips.here(), count=args.count, **size)):
+        raise ValueError("\n".join(problems))
     experiment = build(config, mesh=mesh, **size, null_text=null)
     classes = experiment.classes
     kinds = classes or (1 if text is None else len(text[0]))

@@ -59,7 +59,7 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
       workdir: the run's folder.
       launch: how the run was started; its timeouts count here.
     """
-    rules.validate(config, devices=jax.device_count())
+    rules.validate(config, devices=jax.device_count(), machine=chips.here())
     cache = cli.enable_compilation_cache()
     workdir.mkdir(parents=True, exist_ok=True)
     with checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:

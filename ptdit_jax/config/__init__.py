@@ -5,6 +5,7 @@ The meaning of each field is in `configs/common.py`.
 
 from ptdit_jax.config.derived import Config, architecture, layout, make_objective, profiled_steps
 from ptdit_jax.config.limits import CHOICES, LIMITS
+from ptdit_jax.config.size import network_problems, sampling_problems
 from ptdit_jax.config.storage import HARMLESS, conflicts, flatten, from_json, to_json
 from ptdit_jax.config.validation import validate, warnings
 
@@ -19,7 +20,9 @@ __all__ = [
     "from_json",
     "layout",
     "make_objective",
+    "network_problems",
     "profiled_steps",
+    "sampling_problems",
     "to_json",
     "validate",
     "warnings",

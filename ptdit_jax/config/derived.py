@@ -30,12 +30,22 @@ def layout(config: Config, *, frames: int = 0, height: int = 0, width: int = 0) 
     for field, value in (("height", height), ("width", width)):
         if value < 1 or patch < 1 or value % patch:
             raise ValueError(f"data.{field}={value} must be a positive multiple of model.patch={patch}")
-    scale = data.pixels_per_latent
-    window = window_for(config.compression, frames, height * scale, width * scale)
-    if any(not isinstance(c, int) or c < 1 for c in window) or len(window) != 3:
-        raise ValueError(f"compression: window {window} must be three positive integers (p_f, p_h, p_w)")
-    tokens = windowing((frames, height // patch, width // patch), window, config.compression.proxy)
+    asked = window(config, frames=frames, height=height, width=width)
+    if any(type(c) is not int or c < 1 for c in asked) or len(asked) != 3:
+        raise ValueError(f"compression: window {asked} must be three positive integers (p_f, p_h, p_w)")
+    proxy = config.compression.proxy
+    if proxy and len(proxy) == 3 and any(c % p for c, p in zip(asked[1:], proxy[1:], strict=True)):
+        raise ValueError(f"compression.proxy={proxy} must divide the window {asked} in its last two numbers")
+    tokens = windowing((frames, height // patch, width // patch), asked, proxy)
     return tokens.window, tokens
+
+
+def window(config: Config, *, frames: int = 0, height: int = 0, width: int = 0) -> Triple:
+    """The window (p_f, p_h, p_w) that a config asks for, before a small grid of tokens clips it; see `layout`."""
+    data = config.data
+    scale = data.pixels_per_latent
+    height, width = height or data.height, width or data.width
+    return window_for(config.compression, frames or data.frames, height * scale, width * scale)
 
 
 def architecture(config: Config) -> models.Architecture:
@@ -44,8 +54,8 @@ def architecture(config: Config) -> models.Architecture:
     Raises:
       ValueError: naming the field, its value, and what would be right.
     """
-    window, _ = layout(config)
-    return models.architecture(config.model, window, learn_variance=config.diffusion.learn_variance)
+    clipped, _ = layout(config)
+    return models.architecture(config.model, clipped, learn_variance=config.diffusion.learn_variance)
 
 
 def make_objective(config: Config, *, frames: int = 0, height: int = 0, width: int = 0):

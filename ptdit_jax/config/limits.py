@@ -1,10 +1,14 @@
-"""What single fields of a config may be: names and ranges."""
+"""What single fields of a config may be: kinds of values, names and ranges."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from configs import common
+from ptdit_jax.config.storage import flatten
 from ptdit_jax.training.optimizer import SCHEDULES
+
+LARGEST = 2**31 - 1  # of whole numbers, seeds apart: XLA counts in 32 bits
 
 CHOICES = {
     "optimizer.schedule": tuple(SCHEDULES),
@@ -14,6 +18,12 @@ CHOICES = {
 
 LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seed": ("in [0, 2**32)", lambda v: 0 <= v < 2**32),
+    "model.depth": ("at least 0 (0 for the variant's)", lambda v: v >= 0),
+    "model.width": ("at least 0 (0 for the variant's)", lambda v: v >= 0),
+    "model.heads": ("at least 0 (0 for the variant's)", lambda v: v >= 0),
+    "model.out_channels": ("at least 0 (0 for as many as the objective needs)", lambda v: v >= 0),
+    "model.shift_every": ("at least -1 (-1 for no shifted windows)", lambda v: v >= -1),
+    "model.unroll": ("at least 0 (0 for all)", lambda v: v >= 0),
     "model.mlp_ratio": ("at least 1", lambda v: v >= 1),
     "model.channels": ("at least 1", lambda v: v >= 1),
     "model.sample_size": ("at least 1", lambda v: v >= 1),
@@ -27,7 +37,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "data.pixel_frames": ("0 (as many as data.frames) or more", lambda v: v >= 0),
     "data.pixels_per_latent": ("at least 1", lambda v: v >= 1),
     "data.batch": ("at least 1", lambda v: v >= 1),
-    "data.read_threads": ("at least 0", lambda v: v >= 0),
+    "data.read_threads": ("in [0, 1024]", lambda v: 0 <= v <= 1024),
     "data.prefetch": ("at least 1", lambda v: v >= 1),
     "optimizer.learning_rate": ("positive and finite", lambda v: 0 < v < math.inf),
     "optimizer.warmup_steps": ("at least 0", lambda v: v >= 0),
@@ -45,8 +55,54 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "checkpoint.keep": ("at least 0 (0 keeps all)", lambda v: v >= 0),
     "sampling.count": ("at least 1", lambda v: v >= 1),
     "sampling.batch": ("at least 1", lambda v: v >= 1),
+    "sampling.steps": ("at most 100000", lambda v: v <= 100_000),
+    "sampling.guidance": ("at least 0 (1 for none)", lambda v: v >= 0),
     "sampling.seed": ("in [0, 2**32)", lambda v: 0 <= v < 2**32),
     "evaluation.count": ("at least 1", lambda v: v >= 1),
     "compression.video_frames": ("at least 1", lambda v: v >= 1),
 }
 """Ranges of single numbers."""
+
+KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text", tuple: "a tuple"}
+
+
+def field_problems(flat: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with single fields, a line each.
+
+    Args:
+      flat: every field, from `storage.flatten`.
+    """
+    for field, default in flatten(common.get_config()).items():
+        value = flat.get(field)  # a dict in its place has fields of its own
+        if rule := _kind_problem(field, value, default):
+            yield f"{field}={value!r} must be {rule}"
+        elif field in LIMITS and not LIMITS[field][1](value):
+            yield f"{field}={value!r} must be {LIMITS[field][0]}"
+        elif field in CHOICES and value not in CHOICES[field]:
+            yield f"{field}={value!r} is unknown; it is one of {', '.join(map(repr, CHOICES[field]))}"
+
+
+def _kind_problem(field: str, value: Any, default: Any) -> str | None:
+    """What a field must be by the kind of its default, where it is something else."""
+    kind = type(default)
+    if not _is(kind, value):
+        return KINDS[kind]
+    if kind is tuple and not field.startswith("compression."):  # which has a rule for its triples
+        element = type(default[0])
+        if not all(_is(element, part) for part in value):
+            return f"a tuple, each of its parts {KINDS[element]}"
+        numbers = value if element in (int, float) else ()
+    else:
+        numbers = (value,) if kind in (int, float) else ()
+    if not all(map(math.isfinite, numbers)):
+        return "finite"
+    if not field.endswith("seed") and any(isinstance(n, int) and abs(n) > LARGEST for n in numbers):
+        return f"at most {LARGEST}"
+    return None
+
+
+def _is(kind: type, value: Any) -> bool:
+    """Whether a value is of a kind; whole numbers are numbers, True is none."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))

@@ -11,18 +11,22 @@ from typing import Any
 from data_pipelines import check_text, open_source
 from data_pipelines.text import NULL_FILE
 from ptdit_jax import evaluation
-from ptdit_jax.config.derived import Config, architecture, layout, make_objective, profiled_steps
-from ptdit_jax.config.limits import CHOICES, LIMITS
+from ptdit_jax.config.derived import Config, architecture, layout, make_objective, profiled_steps, window
+from ptdit_jax.config.limits import field_problems
+from ptdit_jax.config.size import training_problems
 from ptdit_jax.config.storage import flatten
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.variants import IMAGE_FAMILIES
 from ptdit_jax.parallel.axes import AXES, RULES
+from ptdit_jax.parallel.chips import Machine
 
 STALE = 0.05  # share of random parameters in the average that is sampled, above which there is a warning
 
 
-def validate(config: Config, *, devices: int | None = None, check_data: bool = True) -> None:
+def validate(
+    config: Config, *, devices: int | None = None, check_data: bool = True, machine: Machine | None = None
+) -> None:
     """Check every field and every combination of fields before anything is built.
 
     Args:
@@ -30,23 +34,17 @@ def validate(config: Config, *, devices: int | None = None, check_data: bool = T
       devices: number of devices the run has, to check `mesh` and `data.batch` against; None leaves that out.
       check_data: also open the data source and compare its channels, size and classes with the config, and look
         at an `evaluation.name` of the user's own.
+      machine: what the config is for, see `size.training_problems`.
 
     Raises:
       ValueError: one line a problem, all at once, each with the field, its value and what would be right.
     """
-    flat = flatten(config)
-    problems = [
-        f"{field}={flat[field]!r} must be {rule}"
-        for field, (rule, holds) in LIMITS.items()
-        if not holds(flat[field])
-    ]
-    problems += [
-        f"{field}={flat[field]!r} is unknown; it is one of {', '.join(map(repr, allowed))}"
-        for field, allowed in CHOICES.items()
-        if flat[field] not in allowed
-    ]
+    problems = list(field_problems(flatten(config)))
     if not problems:  # the rest may count on sane numbers
-        for check in (_network, _objective, _optimizer, _sampling, _profile):
+        problems += _network(config)
+        if not problems:
+            problems += training_problems(config, machine)
+        for check in (_objective, _optimizer, _sampling, _profile):
             problems += check(config)
         problems += _mesh(config, devices)
         if check_data or ":" not in config.evaluation.name:
@@ -58,7 +56,10 @@ def validate(config: Config, *, devices: int | None = None, check_data: bool = T
 
 
 def warnings(config: Config) -> Iterator[str]:
-    """What a valid config allows and hardly means, a line each."""
+    """What a valid config allows and hardly means, or what is done to it by design, a line each."""
+    asked, (_, tokens) = window(config), layout(config)
+    if tokens.window != asked:
+        yield f"compression: the window {asked} is larger than the grid {tokens.grid} of tokens; it is {tokens.window}"
     decay, steps = config.sampling.ema, config.train.steps
     held = decay**steps
     if held > STALE and not config.train.init_from:
@@ -82,7 +83,7 @@ def _network(config: Config) -> Iterable[str]:
     rows = [f"compression.{name}" for name in compression if name.startswith("px")]
     for field in [*rows, *(f"compression.{name}" for name in ("fixed", "proxy") if compression[name])]:
         value = compression[field.removeprefix("compression.")]
-        if len(value) != 3 or any(not isinstance(c, int) or c < 1 for c in value):
+        if len(value) != 3 or any(type(c) is not int or c < 1 for c in value):
             yield f"{field}={value} must be three integers of at least 1 (p_f, p_h, p_w)"
             return
     problems = list(_attempt(lambda: layout(config)))

@@ -165,6 +165,8 @@ def measure(
     network = complexity.abstract(arch)
     sizes = []
     for height, width in latents:
+        if problems := list(rules.network_problems(config, data.frames, height, width)):
+            raise ValueError("\n".join(problems))
         ratio, _ = rules.layout(config, height=height, width=width)
         layout = network.layout((data.frames, height, width), ratio, config.compression.proxy)
         parts = complexity.forward(arch, layout, config.model.text_length)

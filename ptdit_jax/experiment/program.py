@@ -4,6 +4,7 @@ Shapes: B samples a step over all devices, C channels, F frames, H height, W wid
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,14 @@ class Program:
     batch: dict[str, jax.ShapeDtypeStruct]
     key: Any
     batch_sharding: NamedSharding
+
+    @property
+    def state_bytes(self) -> int:
+        """Of the state, on one device."""
+        return sum(
+            math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+            for leaf in jax.tree.leaves(self.state)
+        )
 
     def lower(self) -> Any:
         """The step, traced; `.compile()` gives the executable."""

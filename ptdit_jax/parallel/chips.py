@@ -6,6 +6,10 @@ both directions; here it is what a chip sends over all its links, in one directi
 """
 
 import dataclasses
+import os
+from pathlib import Path
+
+import jax
 
 GIB = 2**30  # bytes
 
@@ -72,3 +76,35 @@ def lookup(device_kind: str) -> Chip | None:
     """
     name = _KINDS.get(device_kind)
     return CHIPS[name] if name else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """The machine of a run.
+
+    Attributes:
+      devices: of all processes.
+      device_bytes: memory of one of them.
+      processes: in all.
+      host_bytes: memory of the host of one process.
+    """
+
+    devices: int
+    device_bytes: int
+    processes: int
+    host_bytes: int
+
+
+def here() -> Machine:
+    """The machine that this process runs on, with its peers; devices of a CPU have the host's memory."""
+    host = host_memory()
+    memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", host)
+    return Machine(jax.device_count(), memory, jax.process_count(), host)
+
+
+def host_memory() -> int:
+    """Bytes that this machine, or the container, may use."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    control = Path("/sys/fs/cgroup/memory.max")
+    given = control.read_text().strip() if control.exists() else "max"
+    return min(memory, int(given)) if given.isdecimal() else memory

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -242,14 +241,6 @@ def check(sweep: Sweep, plans: Mapping[str, Plan]) -> None:
         )
 
 
-def host_memory() -> int:
-    """Bytes that this machine, or the container, may use."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    control = Path("/sys/fs/cgroup/memory.max")
-    given = control.read_text().strip() if control.exists() else "max"
-    return min(memory, int(given)) if given.isdecimal() else memory
-
-
 def _known(value: float, form: str) -> str:
     return "" if math.isnan(value) else format(value, form)
 
@@ -281,13 +272,10 @@ def _answer(config: Any, machine: str | None, limit: float, jobs: int) -> dict[s
         devices = jax.devices()
     rules.validate(config, devices=len(devices), check_data=False)
     chip = chips.lookup(devices[0].device_kind)
-    limit = limit or (chip.hbm_bytes if chip else host_memory()) / jobs
+    limit = limit or (chip.hbm_bytes if chip else chips.host_memory()) / jobs
     mesh = make_mesh(config.mesh, devices)
     program = make_program(config, build(config, mesh=mesh), mesh)
-    state = sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-        for leaf in jax.tree.leaves(program.state)
-    )
+    state = program.state_bytes
     if state > limit:
         return dataclasses.asdict(Plan(state, limit, math.nan))
     try:

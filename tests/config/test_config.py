@@ -81,7 +81,10 @@ WRONG = [
     ({"compression__fixed": (1, 2)}, "compression.fixed=(1, 2) must be three integers"),
     ({"compression__fixed": (1, 0, 2)}, "compression.fixed=(1, 0, 2) must be three integers of at least 1"),
     ({"compression__px512": (1, 4.5, 4)}, "compression.px512=(1, 4.5, 4) must be three integers"),
-    ({"compression__fixed": (1, 4, 4), "compression__proxy": (1, 3, 2)}, "proxy_ratio=(1, 3, 2) does not"),
+    (
+        {"compression__fixed": (1, 4, 4), "compression__proxy": (1, 3, 2)},
+        "compression.proxy=(1, 3, 2) must divide the window (1, 4, 4)",
+    ),
     ({"compression__video_frames": 0}, "compression.video_frames=0 must be at least 1"),
     ({"data__name": "letters", "evaluation__name": "none"}, "data.name = 'letters': must be one of"),
     ({"data__height": 16}, "data.frames, data.height, data.width = (1, 16, 8)"),
