@@ -43,7 +43,7 @@ from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import null_text, results
 from ptdit_jax.experiment.build import Experiment, build
-from ptdit_jax.experiment.program import make_program
+from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.models import complexity
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import data_share, make_mesh
@@ -108,6 +108,7 @@ def train(
 
     # --- state
     program = make_program(config, experiment, mesh)
+    check_state(program, config, chips.here())
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     done = 0
     if checkpoints.last is None:

@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 
 from ptdit_jax.experiment.build import Experiment
+from ptdit_jax.parallel.chips import GIB, Machine
 from ptdit_jax.parallel.rules import batch_sharding, param_shardings, replicated
 from ptdit_jax.training import denoising, optimizer, state, step
 from ptdit_jax.training.state import Guard, TrainState
@@ -111,6 +112,26 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
         key=_placed(key, whole),
         batch_sharding=place,
     )
+
+
+def check_state(program: Program, config: Any, machine: Machine) -> None:
+    """Refuse a state that a device cannot hold, before it is made.
+
+    Args:
+      program: of the config.
+      config: the whole config; `mesh.check_memory` may insist.
+      machine: where it is to run.
+
+    Raises:
+      ValueError: its exact size is above the memory of a device.
+    """
+    needed, has = program.state_bytes, machine.device_bytes
+    if config.mesh.check_memory and needed > has:
+        raise ValueError(
+            f"parameters, averages and moments need {needed / GIB:,.1f} GiB of a device, which has {has / GIB:,.1f}: "
+            "a smaller network, fewer train.ema_decays, or mesh.fsdp over more devices need less "
+            "(mesh.check_memory=False insists)"
+        )
 
 
 def compile_step(program: Program) -> tuple[Any, Memory]:
