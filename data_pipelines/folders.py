@@ -6,19 +6,18 @@ shard, E features of a state.
 
 import bisect
 import dataclasses
+import functools
 import itertools
-import struct
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.arrays import StoredArray, look, named
 from data_pipelines.text import NULL_FILE, TextInfo, check_states, read_null
+from data_pipelines.values import as_x, check_x_dtype
 
 NAMES = ("x", "label", "text", "text_length")
-_LOCAL_HEADER = struct.Struct(
-    "<26xHH"
-)  # the end of a zip member's header: lengths of its name and its extra field
+OPEN = 64  # shards that are open at a time, each with two files at most
 
 
 class ArrayFolder:
@@ -29,12 +28,12 @@ class ArrayFolder:
     uint8, mapped from 0..255 to [-1, 1]. `label` is (n,), integers from 0 on. `text` is (T, E), the states of all
     captions of the shard laid end to end without padding, and `text_length` (n,) tells how many are each record's;
     dtypes and the file of the empty caption are those of `data_pipelines.text`. `.npy` and uncompressed `.npz`
-    files (`np.savez`) are memory-mapped, so a folder may be larger than the memory; a compressed `.npz` is read
-    whole.
+    files (`np.savez`) are memory-mapped, so a folder may be larger than the memory, and `OPEN` of them are open at a
+    time, so there may be any number; a compressed `.npz` is read whole when it is first needed, and kept.
     """
 
     def __init__(self, path: str) -> None:
-        """Maps the shards.
+        """Looks at the headers of the shards, and reads their labels and lengths of text.
 
         Raises:
             ValueError: the folder is missing or has no records, a file cannot be read, or two shards do not
@@ -48,7 +47,7 @@ class ArrayFolder:
         if not files:
             raise ValueError(f"data.path = {path!r}: has no .npz or .npy file")
         self._shards = [_open_shard(file) for file in files]
-        self._starts = [0, *itertools.accumulate(len(shard.x) for shard in self._shards)]
+        self._starts = [0, *itertools.accumulate(shard.records for shard in self._shards)]
         if not len(self):
             raise ValueError(f"data.path = {path!r}: has no records")
         first = self._shards[0]
@@ -57,6 +56,11 @@ class ArrayFolder:
                 raise ValueError(
                     f"data.path = {path!r}: records of {file.name} have shape {shard.x.shape[1:]}, "
                     f"those of {files[0].name} {first.x.shape[1:]}"
+                )
+            if (shard.x.dtype == np.uint8) != (first.x.dtype == np.uint8):
+                raise ValueError(
+                    f"data.path = {path!r}: records of {file.name} are {shard.x.dtype}, those of {files[0].name} "
+                    f"{first.x.dtype}: pixels 0..255 and floats do not go together"
                 )
             if (
                 shard.text is not None
@@ -75,12 +79,14 @@ class ArrayFolder:
                 )
         labels = [shard.label for shard in self._shards if shard.label is not None and len(shard.label)]
         self.classes = 1 + max(int(label.max()) for label in labels) if labels else None
-        self.shape = first.x.shape[1:]
+        self.shape = first.shape
         self.text = None
         if first.text is not None:
             longest = max(int(np.diff(shard.ends, prepend=0).max(initial=0)) for shard in self._shards)
             dim = first.text.shape[1]
             self.text = TextInfo(dim, longest, read_null(folder, dim))
+        self._kept: dict[int, _Arrays] = {}  # those read whole
+        self._mapped = functools.lru_cache(maxsize=OPEN)(self._open)
 
     def __len__(self) -> int:
         """Returns N, the records of all shards."""
@@ -90,81 +96,79 @@ class ArrayFolder:
         """Reads record number `record`."""
         number = bisect.bisect_right(self._starts, record) - 1
         shard, i = self._shards[number], record - self._starts[number]
-        x = shard.x[i]
-        x = x.astype(np.float32) / 127.5 - 1 if x.dtype == np.uint8 else x.astype(np.float32)
-        sample = {"x": x}
+        arrays = self._kept.get(number) or self._mapped(number)
+        sample = {"x": as_x(arrays.x[i]).reshape(self.shape)}
         if shard.label is not None:
             sample["label"] = shard.label[i]
-        if shard.text is not None:
-            sample["text"] = shard.text[shard.ends[i - 1] if i else 0 : shard.ends[i]]
+        if arrays.text is not None:
+            sample["text"] = arrays.text[shard.ends[i - 1] if i else 0 : shard.ends[i]]
         return sample
+
+    def _open(self, number: int) -> "_Arrays":
+        """The large arrays of a shard; what is mapped is closed when nobody uses it any more."""
+        shard = self._shards[number]
+        arrays = _Arrays(shard.x.open(), None if shard.text is None else shard.text.open())
+        if shard.x.offset is None:
+            self._kept[number] = arrays
+        return arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class _Arrays:
+    """The large arrays of a shard: x (n, ...) and text (T, E)."""
+
+    x: np.ndarray
+    text: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shard:
-    """The arrays of a shard, checked; large ones mapped where possible."""
+    """A shard, checked; its large arrays are known by their headers."""
 
-    x: np.ndarray  # (n, C, F, H, W)
+    x: StoredArray  # (n, C, F, H, W) or (n, C, H, W)
     label: np.ndarray | None  # (n,) int32
-    text: np.ndarray | None  # (T, E)
+    text: StoredArray | None  # (T, E)
     ends: np.ndarray  # (n,) int64, where each record's text ends in `text`; empty without text
+
+    @property
+    def records(self) -> int:
+        """n."""
+        return self.x.shape[0]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, F, H, W) of its records."""
+        _, channels, *size = self.x.shape
+        return (channels, *([1] if len(size) == 2 else []), *size)
 
 
 def _open_shard(path: Path) -> _Shard:
-    """Maps and checks a shard."""
-    try:
-        if path.suffix == ".npz":
-            with zipfile.ZipFile(path) as archive:
-                members = archive.namelist()
-            if "x.npy" not in members:
-                raise ValueError(f"holds {members}, no 'x'")
-            arrays = {name: _map_member(path, name) for name in NAMES if f"{name}.npy" in members}
-        else:
-            parts = {name: path if name == "x" else path.with_suffix(f".{name}.npy") for name in NAMES}
-            arrays = {name: np.load(file, mmap_mode="r") for name, file in parts.items() if file.exists()}
+    """Looks at a shard and checks it."""
+    if path.suffix == ".npz":
+        arrays = look(path, NAMES)
+    else:
+        parts = {name: path if name == "x" else path.with_suffix(f".{name}.npy") for name in NAMES}
+        arrays = {name: look(file)[""] for name, file in parts.items() if name == "x" or file.exists()}
+    with named(path):
+        if "x" not in arrays:
+            raise ValueError(f"holds {', '.join(arrays) or 'no array of these'}, no 'x'")
         x = _check_x(arrays["x"])
-        label = _check_label(arrays["label"], len(x)) if "label" in arrays else None
+        records = x.shape[0]
+        label = _check_label(arrays["label"].read(), records) if "label" in arrays else None
         if "text" not in arrays:
             return _Shard(x, label, None, np.empty(0, np.int64))
         if "text_length" not in arrays:
             raise ValueError("has 'text' but no 'text_length'")
-        return _Shard(x, label, *_check_text(arrays["text"], arrays["text_length"], len(x)))
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"data.path: {path}: {error}") from error
+        text = arrays["text"]
+        return _Shard(x, label, text, _check_text(text, arrays["text_length"].read(), records))
 
 
-def _map_member(path: Path, name: str) -> np.ndarray:
-    """Maps one array of an `.npz`: an uncompressed member is a whole `.npy` file inside the zip."""
-    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
-        info = archive.getinfo(f"{name}.npy")
-        if info.compress_type != zipfile.ZIP_STORED:
-            with archive.open(info) as member:
-                return np.lib.format.read_array(member, allow_pickle=False)
-        file.seek(info.header_offset)
-        name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-        file.seek(name_length + extra_length, 1)
-        version = np.lib.format.read_magic(file)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        if version not in read_header:
-            raise ValueError(f"'{name}' is in .npy format {version}, known are {list(read_header)}")
-        shape, fortran, dtype = read_header[version](file)
-        if dtype.hasobject:
-            raise ValueError(f"'{name}' holds Python objects, not numbers")
-        if 0 in shape:  # nothing to map
-            return np.empty(shape, dtype)
-        return np.memmap(path, dtype, "r", offset=file.tell(), shape=shape, order="F" if fortran else "C")
-
-
-def _check_x(x: np.ndarray) -> np.ndarray:
-    """Returns x with its frame axis, or raises."""
-    if x.ndim not in (4, 5):
+def _check_x(x: StoredArray) -> StoredArray:
+    """Returns x, or raises."""
+    if len(x.shape) not in (4, 5):
         raise ValueError(f"'x' has shape {x.shape}, must be (n, C, F, H, W) or (n, C, H, W)")
-    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
-        raise ValueError(f"'x' has dtype {x.dtype}, must be a float or uint8")
-    return x[:, :, None] if x.ndim == 4 else x
+    check_x_dtype(x.dtype)
+    return x
 
 
 def _check_label(label: np.ndarray, records: int) -> np.ndarray:
@@ -178,9 +182,9 @@ def _check_label(label: np.ndarray, records: int) -> np.ndarray:
     return label.astype(np.int32)
 
 
-def _check_text(text: np.ndarray, length: np.ndarray, records: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns text as it is, and where each record's ends, (n,) int64; or raises."""
-    if text.ndim != 2:
+def _check_text(text: StoredArray, length: np.ndarray, records: int) -> np.ndarray:
+    """Returns where each record's text ends, (n,) int64; or raises."""
+    if len(text.shape) != 2:
         raise ValueError(f"'text' has shape {text.shape}, must be (states of all captions, features)")
     if length.shape != (records,) or not np.issubdtype(length.dtype, np.integer):
         raise ValueError(f"'text_length' is {length.dtype} {length.shape}, must be integers ({records},)")
@@ -190,6 +194,7 @@ def _check_text(text: np.ndarray, length: np.ndarray, records: int) -> tuple[np.
         )
     ends = np.cumsum(length, dtype=np.int64)
     total = int(ends[-1]) if records else 0
-    if total != len(text):
-        raise ValueError(f"'text_length' has the sum {total}, 'text' {len(text)} states")
-    return check_states(text), ends
+    if total != text.shape[0]:
+        raise ValueError(f"'text_length' has the sum {total}, 'text' {text.shape[0]} states")
+    check_states(np.empty((0, text.shape[1]), text.dtype))
+    return ends

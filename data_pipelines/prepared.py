@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.records import ArrayRecords
 from data_pipelines.text import TextInfo, check_states, read_null
+from data_pipelines.values import as_x, check_x_dtype
 
 KEYS = ("x", "image", "video")
 
@@ -16,8 +18,8 @@ KEYS = ("x", "image", "video")
 class PreparedDataset:
     """The `train` split of a prepared dataset: latents `x` or pixels `image` or `video`, perhaps `label`, `text`.
 
-    `x` is a float tensor (C, F, H, W) or (C, H, W), taken as it is; `image` (H, W, C) and `video`
-    (F, H, W, C) are uint8, mapped from 0..255 to [-1, 1]. `label` is a `ClassLabel`. `text` is a tensor
+    `x` is a tensor (C, F, H, W) or (C, H, W), of floats, taken as they are, or of uint8; `image` (H, W, C) and
+    `video` (F, H, W, C) are uint8. uint8 is mapped from 0..255 to [-1, 1]. `label` is a `ClassLabel`. `text` is a tensor
     (None, E) of a caption's states, as many as each has; dtypes and the file of the empty caption are those of
     `data_pipelines.text`. All other sizes must be fixed by the dataset's features, and the files must be
     ArrayRecord (`builder.download_and_prepare(file_format="array_record")`).
@@ -48,6 +50,16 @@ class PreparedDataset:
             raise ValueError(
                 f"data.path = {path!r}: needs a feature 'x', 'image' or 'video' of fixed size, has {features}"
             )
+        dtype = np.dtype(features[self._key].np_dtype)
+        try:
+            check_x_dtype(dtype)
+        except ValueError as error:
+            raise ValueError(f"data.path = {path!r}: feature {features[self._key]}: {error}") from error
+        if self._key != "x" and dtype != np.uint8:
+            raise ValueError(
+                f"data.path = {path!r}: feature {self._key!r} has dtype {dtype}, must be uint8 (pixels 0..255); floats "
+                "are taken as they are as feature 'x' (C, H, W)"
+            )
         self._labelled = "label" in features
         if self._labelled and not isinstance(features["label"], tfds.features.ClassLabel):
             raise ValueError(
@@ -58,9 +70,13 @@ class PreparedDataset:
         if "text" in features:
             self.text = _text_info(path, features["text"])
         try:
-            self._records = builder.as_data_source(split="train")
+            builder.as_data_source(
+                split="train"
+            )  # says what cannot be read so, but would keep every file open
+            self._records = ArrayRecords(builder.info.splits["train"].file_instructions)
         except (NotImplementedError, ValueError) as error:
             raise ValueError(f"data.path = {path!r}: cannot be read at random: {error}") from error
+        self._features = features
         if not len(self._records):
             raise ValueError(f"data.path = {path!r}: split 'train' has no records")
         self.shape = self._decode(np.zeros(features[self._key].shape, features[self._key].np_dtype)).shape
@@ -71,7 +87,7 @@ class PreparedDataset:
 
     def __getitem__(self, record: int) -> dict[str, np.ndarray]:
         """Reads record number `record`."""
-        features = self._records[record]
+        features = self._features.deserialize_example_np(self._records[record])
         sample = {"x": self._decode(np.asarray(features[self._key]))}
         if self._labelled:
             sample["label"] = np.asarray(features["label"], np.int32)
@@ -81,9 +97,8 @@ class PreparedDataset:
 
     def _decode(self, x: np.ndarray) -> np.ndarray:
         """Returns one feature as x (C, F, H, W) float32."""
-        if self._key != "x":
-            x = np.moveaxis(x, -1, 0).astype(np.float32) / 127.5 - 1
-        return (x[:, None] if x.ndim == 3 else x).astype(np.float32)
+        x = as_x(x if self._key == "x" else np.moveaxis(x, -1, 0))
+        return x[:, None] if x.ndim == 3 else x
 
 
 def _text_info(path: str, feature: Any) -> TextInfo:

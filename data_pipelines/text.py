@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data_pipelines.arrays import read_all
+
 NULL_FILE = "null_text.npz"
 DTYPES = ("float32", "float16", "uint16")
 
@@ -143,11 +145,7 @@ def write_null(path: Path, text: np.ndarray, mask: np.ndarray) -> None:
 
 def _load(path: Path, required: Sequence[str], pair: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Returns the arrays of an `.npz`: those required, and all of `pair` or none."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise ValueError(f"{path}: cannot be read as .npz: {error}") from error
+    arrays = read_all(path)
     wanted = [*required, *(pair if set(pair) & set(arrays) else ())]
     if missing := [name for name in wanted if name not in arrays]:
         raise ValueError(f"{path}: lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")

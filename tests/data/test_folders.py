@@ -40,7 +40,7 @@ def test_records_of_all_shards_in_the_order_of_the_names(tmp_path, layout):
         np.testing.assert_array_equal(source[record]["x"], x)
         assert source[record]["label"] == label
         assert source[record]["label"].dtype == np.int32
-    assert isinstance(backing(source._shards[0].x), mmap.mmap) == (layout != "compressed")
+    assert isinstance(backing(source._open(0).x), mmap.mmap) == (layout != "compressed")
 
 
 @pytest.mark.parametrize("layout", ["npz", "npy"])
