@@ -60,7 +60,11 @@ class StoredArray:
 
     def read(self) -> np.ndarray:
         """The array in memory; see `open`."""
-        return np.array(self.open())
+        if self.offset is None:
+            return self.open()
+        with named(self.path, self.member):
+            elements = np.fromfile(self.path, self.dtype, math.prod(self.shape), offset=self.offset)
+            return elements.reshape(self.shape, order="F" if self.fortran else "C")
 
 
 def look(path: Path, names: Sequence[str] | None = None) -> dict[str, StoredArray]:
@@ -122,7 +126,8 @@ def named(path: Path, member: str = "", *, outer: bool = False) -> Iterator[None
     except Exception as error:
         if isinstance(error, _NamedError) and not outer:
             raise
-        text = " ".join(str(error).split()) or type(error).__name__
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        text = " ".join(said.split()) or type(error).__name__
         place = [] if outer else [str(path)]
         place += [repr(member)] if member else []
         made = ValueError if outer else _NamedError

@@ -19,8 +19,8 @@ class PreparedDataset:
     """The `train` split of a prepared dataset: latents `x` or pixels `image` or `video`, perhaps `label`, `text`.
 
     `x` is a tensor (C, F, H, W) or (C, H, W), of floats, taken as they are, or of uint8; `image` (H, W, C) and
-    `video` (F, H, W, C) are uint8. uint8 is mapped from 0..255 to [-1, 1]. `label` is a `ClassLabel`. `text` is a tensor
-    (None, E) of a caption's states, as many as each has; dtypes and the file of the empty caption are those of
+    `video` (F, H, W, C) are uint8. uint8 is mapped from 0..255 to [-1, 1]. `label` is a `ClassLabel`. `text` is a
+    tensor (None, E) of a caption's states, as many as each has; dtypes and the file of the empty caption are those of
     `data_pipelines.text`. All other sizes must be fixed by the dataset's features, and the files must be
     ArrayRecord (`builder.download_and_prepare(file_format="array_record")`).
     """

@@ -47,9 +47,10 @@ def as_x(stored: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Values:
-    """What the `x` of some records holds."""
+    """What the `x` of some records holds, those left out that are not finite."""
 
     records: int
+    not_finite: tuple[int, ...]
     mean: float
     deviation: float
     low: float
@@ -89,25 +90,28 @@ def look(data: Any, source: Records) -> Values:
         source: not empty.
 
     Raises:
-        ValueError: a record is not finite, or holds the floats 0..255.
+        ValueError: they hold the floats 0..255, or nothing that is finite.
     """
     numbers = np.unique(np.linspace(0, len(source) - 1, min(len(source), LOOKED_AT)).astype(int)).tolist()
-    if bad := not_finite(source, numbers):
-        raise ValueError(f"data.name = {data.name!r}: record {bad[0]} has values that are not finite")
+    bad = not_finite(source, numbers)
+    good = [number for number in numbers if number not in bad]
+    if not good:
+        raise ValueError(
+            f"data.name = {data.name!r}: all of {len(bad)} records have values that are not finite"
+        )
     count, total, squares, low, high = 0, 0.0, 0.0, np.inf, -np.inf
-    for number in numbers:
+    for number in good:
         x = np.asarray(source[number]["x"], np.float64)
         count, total, squares = count + x.size, total + x.sum(), squares + (x**2).sum()
         low, high = min(low, x.min()), max(high, x.max())
     if low >= 0 and high > BRIGHT:
         raise ValueError(
-            f"data.name = {data.name!r}: the floats of {len(numbers)} records go from {low:g} to {high:g}, like pixels "
+            f"data.name = {data.name!r}: the floats of {len(good)} records go from {low:g} to {high:g}, like pixels "
             "of 0..255; store those as uint8, or scaled to [-1, 1]"
         )
-    mean = total / count
-    return Values(
-        len(numbers), mean, float(np.sqrt(max(squares / count - mean**2, 0))), float(low), float(high)
-    )
+    mean = float(total / count)
+    deviation = float(np.sqrt(max(squares / count - mean**2, 0)))
+    return Values(len(good), tuple(bad), mean, deviation, float(low), float(high))
 
 
 def not_finite(source: Records, records: Iterable[int]) -> list[int]:

@@ -41,7 +41,7 @@ import numpy as np
 from data_pipelines import make_loader
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import null_text, results
+from ptdit_jax.experiment import null_text, records, results
 from ptdit_jax.experiment.build import Experiment, build
 from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.models import complexity
@@ -136,6 +136,7 @@ def train(
     # --- step
     steps = config.train.steps
     if done < steps:
+        records.look(config)
         if is_host:
             results.clear(workdir)
         if is_host:
@@ -151,12 +152,12 @@ def train(
         def settle(left: int) -> None:
             """Record finished steps until `left` are pending; the device works on those meanwhile."""
             while len(pending) > left:
-                number, records, values = pending.popleft()
+                number, indices, values = pending.popleft()
                 values = jax.device_get(values)
                 hang.beat(number)
                 log.write(number, values)
                 if values["skipped"]:
-                    bad_step(config, log, checkpoints, number, records, values)
+                    bad_step(config, workdir, log, checkpoints, number, indices, values)
 
         def fetch() -> tuple[np.ndarray, dict[str, jax.Array], dict[str, Any]]:
             """The next batch on its way to the devices: its records, arrays, and the loader's state after it."""
@@ -197,10 +198,10 @@ def train(
         ):
             upcoming = fetch()
             for number in range(done + 1, steps + 1):
-                records, batch, data_state = upcoming
+                indices, batch, data_state = upcoming
                 with trace.step(number), jax.transfer_guard("disallow"):
                     train_state, values = compiled(train_state, batch, run_key)
-                pending.append((number, records, values))
+                pending.append((number, indices, values))
                 if number < steps:
                     upcoming = fetch()  # the devices work on this step meanwhile
                 settle(0 if number == done + 1 or trace.ends_with(number) else 1)
@@ -246,13 +247,14 @@ def work_of_step(config: Any, experiment: Experiment) -> metrics.Work:
     )
 
 
-def bad_step(config, log, checkpoints, number: int, records: np.ndarray, values: dict) -> None:
+def bad_step(
+    config: Any, workdir: Path, log: Any, checkpoints: Any, number: int, batch: np.ndarray, values: dict
+) -> None:
     """Say what is wrong with a step whose update was skipped; ends the run unless it is to go on."""
-    some = ", ".join(str(record) for record in records[:8]) + (", ..." if len(records) > 8 else "")
     what = (
         f"step {number}: loss {values['loss']:g}, gradient norm {values['grad_norm']:g}; its update was left "
-        f"out.  Batch {number - 1} of data.name={config.data.name!r} with seed={config.seed}: {len(records)} "
-        f"records {some}."
+        f"out.  Batch {number - 1} of data.name={config.data.name!r} with seed={config.seed}: {len(batch)} "
+        f"records.  {records.blame(config, workdir, number, batch)}."
     )
     if config.train.on_nonfinite == "stop":
         checkpoints.wait()

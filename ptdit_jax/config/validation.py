@@ -195,11 +195,12 @@ def _mesh(config: Config, devices: int | None) -> Iterable[str]:
 
 
 def _data(config: Config) -> Iterable[str]:
-    problems = list(_attempt(lambda: open_source(config.data)))
-    if problems:
-        yield from problems
+    try:
+        source = open_source(config.data)
+    except ValueError as error:
+        yield str(error)
         return
-    source, data, model = open_source(config.data), config.data, config.model
+    data, model = config.data, config.model
     channels = source.shape[0]
     if channels != model.channels:
         yield f"model.channels={model.channels} must be {channels}, the channels of data.name={data.name!r}"

@@ -118,3 +118,27 @@ def test_wrong_datasets_are_refused(tmp_path):
     )
     with pytest.raises(ValueError, match="must be a ClassLabel"):
         PreparedDataset(path)
+
+
+def test_pixels_of_another_dtype_are_refused(tmp_path):
+    pytest.importorskip("tensorflow_datasets")
+    image = np.full((3, 5, 3), 0.5, np.float32)
+    path = prepare(
+        tmp_path / "float",
+        lambda f: {"image": f.Tensor(shape=(3, 5, 3), dtype=np.float32)},
+        [{"image": image}],
+    )
+    with pytest.raises(
+        ValueError, match=r"feature 'image' has dtype float32, must be uint8 \(pixels 0\.\.255\)"
+    ):
+        PreparedDataset(path)
+    x = np.arange(60, dtype=np.int32).reshape(3, 4, 5)
+    path = prepare(tmp_path / "int", lambda f: {"x": f.Tensor(shape=(3, 4, 5), dtype=np.int32)}, [{"x": x}])
+    with pytest.raises(ValueError, match=r"'x' has dtype int32, must be a float \(taken as it is\) or uint8"):
+        PreparedDataset(path)
+    path = prepare(
+        tmp_path / "uint8",
+        lambda f: {"x": f.Tensor(shape=(3, 4, 5), dtype=np.uint8)},
+        [{"x": x.astype(np.uint8)}],
+    )
+    np.testing.assert_allclose(PreparedDataset(path)[0]["x"][:, 0], x / 127.5 - 1, atol=1e-6)

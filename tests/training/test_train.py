@@ -187,7 +187,10 @@ def test_a_bad_step_stops_the_run_or_is_left_out(tmp_path, tiny, monkeypatch, ca
     message = str(caught.value)
     assert message.startswith("step 3: loss nan, gradient norm nan")
     assert "Batch 2 of data.name='digits' with seed=0: 16 records" in message
-    assert str(loaders[0].records[0]) in message
+    assert f"The data are finite; records {loaders[0].records[0]}, " in message
+    assert f" and 8 more: all in {workdir}/bad_step_3-p0.json." in message
+    written = json.loads((workdir / "bad_step_3-p0.json").read_text())
+    assert written["records"] == loaders[0].records.tolist()
     assert f"Last good checkpoint: {workdir}/checkpoints/2." in message
     assert (workdir / "metrics.csv").read_text().splitlines()[-1].startswith("3,nan")
 
@@ -197,6 +200,36 @@ def test_a_bad_step_stops_the_run_or_is_left_out(tmp_path, tiny, monkeypatch, ca
     assert list(figures["skipped"]) == ["0.0", "0.0", "1.0", "0.0", "0.0", "0.0"]
     assert figures["param_norm"][2] == figures["param_norm"][3]
     assert all(np.isfinite(figures["loss"].astype(float)) == (figures["skipped"] == "0.0"))
+
+
+def test_the_record_that_is_not_finite_is_named(tmp_path, tiny, capsys):
+    x = np.random.default_rng(0).normal(size=(200, 1, 8, 8)).astype(np.float32)
+    x[77, 0, 3, 3] = np.nan  # between those that are looked at before the start
+    np.savez(tmp_path / "data.npz", x=x, label=np.arange(200) % 10)
+    fields = {
+        "data__name": "arrays",
+        "data__path": str(tmp_path),
+        "evaluation__name": "none",
+        "sampling__count": 1,
+    }
+    with pytest.raises(cli.RunError) as caught:
+        train.main(tiny(**fields)[0], tmp_path / "run")
+    assert "Values that are not finite are in record 77." in str(caught.value)
+    assert not list((tmp_path / "run").glob("bad_step*"))
+    assert "data: mean " in capsys.readouterr().out
+
+    x[0, 0, 0, 0] = np.inf
+    np.savez(tmp_path / "data.npz", x=x, label=np.arange(200) % 10)
+    with pytest.raises(ValueError, match="values that are not finite in record 0; with"):
+        train.main(tiny(**fields)[0], tmp_path / "another")
+    assert (
+        train.main(
+            tiny(**fields, train__on_nonfinite="skip", train__steps=2, optimizer__warmup_steps=1)[0],
+            tmp_path / "third",
+        )
+        == 0
+    )
+    assert "warning: data.name='arrays': values that are not finite in record 0\n" in capsys.readouterr().err
 
 
 def test_folders_that_cannot_be_written(tmp_path, tiny, capsys):
