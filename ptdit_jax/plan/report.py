@@ -8,9 +8,7 @@ from typing import Any
 
 from ptdit_jax.parallel.chips import GIB
 from ptdit_jax.plan.measure import PURPOSES, Plan, purpose_of
-from ptdit_jax.text_tables import table
-
-MIB = 2**20
+from ptdit_jax.text_tables import amount, gib, mib, table
 
 
 def plan_report(plan: Plan) -> str:
@@ -170,18 +168,3 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "unknown_loops": sorted(plan.cost.unknown_loops),
         "bounds": plan.bounds,
     }
-
-
-def gib(count: float) -> str:
-    """In GiB."""
-    return amount(count / GIB)
-
-
-def mib(count: float) -> str:
-    """In MiB."""
-    return amount(count / MIB)
-
-
-def amount(number: float) -> str:
-    """Two decimals, or two digits of what is less than one."""
-    return f"{number:,.2f}" if abs(number) >= 1 or number == 0 else f"{number:.2g}"

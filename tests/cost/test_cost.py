@@ -15,7 +15,7 @@ from configs import common
 from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.cost import __main__ as cost
-from ptdit_jax.cost import published
+from ptdit_jax.cost import count, published
 from ptdit_jax.models import complexity
 
 TEXT_TOKENS = 5
@@ -147,8 +147,8 @@ def test_macs_are_those_of_the_traced_network(case):
 
 @pytest.mark.parametrize("network", published.NETWORKS, ids=lambda network: network.name)
 def test_published_networks_are_counted_as_they_are_traced(network):
-    config = cost.published_config(network)
-    counted = cost.measure(network.name, config, [512], network)
+    config = count.published_config(network)
+    counted = count.measure(network.name, config, [512], network)
     size, window = (1, 64, 64), rules.layout(config, height=64, width=64)[0]
     traced_count = traced_macs(counted.arch, size, window, text_tokens=config.model.text_length)
     assert complexity.total(counted.sizes[0].parts) == traced_count
@@ -164,7 +164,7 @@ def test_macs_are_half_of_the_flops_that_xla_counts():
 
 def measured(name, sides):
     network = next(network for network in published.NETWORKS if network.name == name)
-    return cost.measure(name, cost.published_config(network), sides, network)
+    return count.measure(name, count.published_config(network), sides, network)
 
 
 def giga_macs(name, side):
@@ -193,7 +193,7 @@ def test_published_dit_figures_are_macs_with_the_products_of_attention(name):
 def test_dam_is_near_its_published_figures(variant, figures, near):
     config = common.get_config()
     config.model.update({"family": "dam", "variant": variant, "out_channels": 8})
-    counted = cost.measure("DAM", config, list(figures))
+    counted = count.measure("DAM", config, list(figures))
     for size in counted.sizes:
         macs = complexity.total(size.parts).total / 1e9
         assert macs == pytest.approx(figures[size.pixels[0]], rel=near)
