@@ -301,7 +301,7 @@ def test_one_config_has_memory_by_part_and_by_remat_policy(capsys):
         "| again: mlp ",
         "| moments of AdamW ",
         "| offload ",
-        "| counted |",
+        "|   counted |",
     ):
         assert line in text
 
