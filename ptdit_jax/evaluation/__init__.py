@@ -3,7 +3,7 @@
 `evaluation.name` of the config is "none", a row of `EVALUATIONS`, or MODULE:NAME, an `Evaluation` of the user's own.
 """
 
-import importlib
+import pkgutil
 
 from ptdit_jax.evaluation import digits
 from ptdit_jax.evaluation.interface import Evaluation, Report, by_features
@@ -23,12 +23,11 @@ def find(name: str) -> Evaluation | None:
         return None
     if name in EVALUATIONS:
         return EVALUATIONS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         known = ", ".join(map(repr, ("none", *EVALUATIONS)))
         raise ValueError(f"evaluation.name={name!r} is unknown; it is one of {known}, or MODULE:NAME")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found = pkgutil.resolve_name(name)
     except Exception as error:  # whatever is wrong with the user's module
         raise ValueError(f"evaluation.name={name!r}: {type(error).__name__}: {error}") from error
     if not isinstance(found, Evaluation):

@@ -29,7 +29,7 @@ from typing import Any
 from ptdit_jax import cli
 from ptdit_jax import config as rules
 from ptdit_jax.parallel import topology
-from ptdit_jax.parallel.axes import AXES
+from ptdit_jax.parallel.axes import AXES, filled
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan.measure import measure
 from ptdit_jax.plan.report import as_json, comparison_report, plan_report, plans_report
@@ -125,9 +125,7 @@ def configs(
     for mesh in meshes:
         case = copy.deepcopy(config)
         case.mesh.update(mesh)
-        sizes = case.mesh.to_dict()
-        taken = math.prod(size for size in sizes.values() if size > 0)
-        case.mesh.update({axis: machine.chips // taken for axis, size in sizes.items() if size == -1})
+        case.mesh.update(filled(case.mesh.to_dict(), machine.chips))
         if options.batch is not None:
             case.data.batch = options.batch
         elif options.batch_per_replica is not None:

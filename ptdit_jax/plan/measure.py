@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import jax
+import optax
 from jax.sharding import Mesh
 
 from ptdit_jax import config as rules
@@ -141,7 +142,7 @@ def measure(name: str, config: Any, machine: topology.Topology, mesh: Mesh) -> P
         mesh=dict(mesh.shape),
         batch=config.data.batch,
         depth=arch.depth,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(program.state.params)),
+        parameters=optax.tree.size(program.state.params),
     )
     began = time.perf_counter()
     try:
