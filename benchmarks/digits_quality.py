@@ -24,6 +24,7 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import generate
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.text_tables import table
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
@@ -54,11 +55,7 @@ def main(argv: list[str]) -> int:
     intervals = [tuple(config.sampling.guidance_interval)]
     if args.interval:
         intervals = [tuple(map(float, part.split(":"))) for part in args.interval.split(",")]
-    lines = [
-        "| guidance | guided t | steps | recognised | variety | nearest scan |",
-        "|---|---|---|---|---|---|",
-    ]
-    reports = []
+    rows, reports = [], []
     for guidance, interval, count in itertools.product(guidances, intervals, steps):
         config.sampling.guidance, config.sampling.guidance_interval = guidance, interval
         config.sampling.steps = count
@@ -81,12 +78,12 @@ def main(argv: list[str]) -> int:
             for name, form in (("recognition", ".1%"), ("variety", ".2f"), ("nearest_generated", ".2f"))
         )
         span = f"[{interval[0]:g}, {interval[1]:g}]"
-        lines.append(f"| {guidance:g} | {span} | {count} | {recognised} | {variety} | {nearest} |")
+        rows.append([f"{guidance:g}", span, str(count), recognised, variety, nearest])
     print(
         f"\n{args.count} digits a seed, seeds {args.seeds}, of {step}; judge: {reports[0].judge_accuracy:.1%} of "
         f"held-out real scans; nearest scan between real ones: {reports[0].nearest_real:.2f}\n"
     )
-    print("\n".join(lines))
+    print(table(["guidance", "guided t", "steps", "recognised", "variety", "nearest scan"], rows))
     return 0
 
 

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
 from data_pipelines.arrays import read_all
@@ -49,8 +50,8 @@ def check_states(states: np.ndarray, dim: int | None = None) -> np.ndarray:
 
 def decode(states: np.ndarray) -> np.ndarray:
     """Returns stored states as float32, exactly."""
-    if states.dtype == np.uint16:  # a bfloat16 is the upper half of a float32
-        return (states.astype(np.uint32) << 16).view(np.float32)
+    if states.dtype == np.uint16:
+        states = states.view(ml_dtypes.bfloat16)
     return states.astype(np.float32)
 
 

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import einops
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -240,8 +241,7 @@ def _films(images: np.ndarray, labels: Sequence[object] | np.ndarray | None) -> 
     if labels is not None and len(labels) != len(images):
         raise ValueError(f"{len(labels)} labels for {len(images)} images")
     factor = math.ceil(TILE / min(images.shape[3:]))
-    enlarged = to_uint8(images).repeat(factor, axis=3).repeat(factor, axis=4)
-    return enlarged.transpose(0, 2, 3, 4, 1)
+    return einops.repeat(to_uint8(images), "n c f h w -> n f (h a) (w b) c", a=factor, b=factor)
 
 
 def _columns(count: int, labels: Sequence[object] | np.ndarray | None) -> int:

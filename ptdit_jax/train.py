@@ -37,6 +37,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from data_pipelines import make_loader
 from ptdit_jax import cli, files
@@ -127,7 +128,7 @@ def train(
     place_key = jax.jit(jax.random.wrap_key_data, out_shardings=program.key.sharding)
     run_key = place_key(np.array(key_data, np.uint32))  # the same on every process
     if is_host:
-        count = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
+        count = optax.tree.size(program.state.params)
         where = "from the start" if done == 0 else f"from {checkpoints.last_path}"
         tokens, window = math.prod(experiment.layout.grid), experiment.layout.window
         size = f"{count / 1e6:.2f} M parameters, {tokens} tokens, window {window}"

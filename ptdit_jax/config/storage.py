@@ -1,8 +1,9 @@
 """A config as text, and what may change of it when a run goes on."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
+
+from flax.traverse_util import flatten_dict
 
 from configs import common
 from ptdit_jax.config.derived import Config
@@ -28,7 +29,7 @@ HARMLESS = (
 
 def flatten(config: Config) -> dict[str, Any]:
     """`{"model.depth": 6, ...}`, in the order of the file."""
-    return dict(_leaves(config.to_dict(), ""))
+    return flatten_dict(config.to_dict(), sep=".")
 
 
 def to_json(config: Config) -> str:
@@ -43,11 +44,13 @@ def from_json(text: str) -> Config:
       ValueError: the text is no config, or has a field that does not exist.
     """
     try:
-        fields = dict(_leaves(json.loads(text), ""))
-    except (json.JSONDecodeError, AttributeError) as error:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
         raise ValueError(f"this is no config: {error}") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"this is no config but a {type(fields).__name__}")
     config = common.get_config()
-    for field, value in fields.items():
+    for field, value in flatten_dict(fields, sep=".").items():
         try:
             config.update_from_flattened_dict({field: tuple(value) if isinstance(value, list) else value})
         except (KeyError, TypeError, ValueError) as error:
@@ -68,11 +71,3 @@ def conflicts(saved: Config, config: Config) -> list[str]:
             "schedule of the learning rate depends on it"
         )
     return lines
-
-
-def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -18,7 +18,7 @@ from ptdit_jax.config.storage import flatten
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.variants import IMAGE_FAMILIES
-from ptdit_jax.parallel.axes import AXES, RULES
+from ptdit_jax.parallel.axes import AXES, RULES, filled
 from ptdit_jax.parallel.chips import Machine
 
 STALE = 0.05  # share of random parameters in the average that is sampled, above which there is a warning
@@ -184,7 +184,7 @@ def _mesh(config: Config, devices: int | None) -> Iterable[str]:
     if devices % fixed or (not open_axes and devices != fixed):
         yield f"{text}: the product must {'divide' if open_axes else 'be'} the number of devices, {devices}"
         return
-    sizes = {name: devices // fixed if size == -1 else size for name, size in axes.items()}
+    sizes = filled(axes, devices)
     replicas = math.prod(sizes[name] for name in RULES["batch"])
     micro = config.data.batch / config.optimizer.accumulate
     if micro % replicas:

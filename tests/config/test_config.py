@@ -199,8 +199,9 @@ def test_json_of_another_version():
     assert rules.flatten(rules.from_json(older)) == rules.flatten(changed())
     with pytest.raises(ValueError, match=r"model\.magic='yes' is no field of this version"):
         rules.from_json(text.replace('"depth": 6', '"magic": "yes"'))
-    with pytest.raises(ValueError, match="this is no config"):
-        rules.from_json("[1, 2")
+    for wrong in ("[1, 2", "[1, 2]", "3", "null"):
+        with pytest.raises(ValueError, match="this is no config"):
+            rules.from_json(wrong)
 
 
 def test_what_a_resumed_run_may_change():

@@ -8,7 +8,7 @@ import pytest
 import configs.sweeps
 from ptdit_jax import cli
 from ptdit_jax import config as rules
-from ptdit_jax.sweep import plans, points
+from ptdit_jax.sweep import counts, points
 from tests.sweep.conftest import FIELDS
 from tests.training.runs import ROOT
 
@@ -26,7 +26,7 @@ def test_every_sweep_is_valid(file):
     sweep = points.load(file, check_data=size == "digits")
     assert len(sweep.points) >= 6
     assert sweep.name == Path(path).stem + ("" if size == "digits" else "_imagenet")
-    assert len({plans.figures(point.config).macs for point in sweep.points}) > 1
+    assert len({counts.count(point.config).macs for point in sweep.points}) > 1
 
 
 def test_the_ablations_are_those_of_table_2_with_three_seeds():
