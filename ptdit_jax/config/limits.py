@@ -9,6 +9,7 @@ from ptdit_jax.training.optimizer import SCHEDULES
 CHOICES = {
     "optimizer.schedule": tuple(SCHEDULES),
     "train.on_nonfinite": ("stop", "skip"),
+    "checkpoint.on_damage": ("stop", "previous"),
 }
 """Fields that name something, where no other part of the project checks the name."""
 
