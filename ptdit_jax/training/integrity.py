@@ -219,24 +219,30 @@ def _damage_by_reading(step: Path, wanted: Collection[str] | None, *, read: bool
     for part in written if wanted is None else [name for name in wanted if name in written]:
         if not (step / part).is_dir():
             return f"the folder {part} is missing"
-        defect = None
-        if part in JSON_PARTS:
-            defect = _damage_of_json(step / part / "metadata")
-        elif read:
-            defect = _damage_of_arrays(step / part)
-        if defect:
-            return f"{part}{defect}"
+        names = ["metadata"]
+        if part not in JSON_PARTS:
+            names = [
+                "_METADATA",
+                *(f"array_metadatas/{p.name}" for p in (step / part / "array_metadatas").glob("*")),
+            ]
+        for file in (step / part / name for name in names):
+            if defect := _damage_of_json(file):
+                return f"{file.relative_to(step).as_posix()} {defect}"
+        if read and part not in JSON_PARTS and (defect := _damage_of_arrays(step / part)):
+            return f"{part} {defect}"
     return None
 
 
 def _damage_of_json(file: Path) -> str | None:
     try:
         content = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return "is missing"
     except OSError as error:
-        return f"/{file.name} cannot be read: {error.strerror}"
+        return f"cannot be read: {error.strerror}"
     except ValueError:
-        return f"/{file.name} " + ("is no JSON" if file.stat().st_size else "is empty")
-    return None if isinstance(content, dict) else f"/{file.name} is not what was written"
+        return "is no JSON" if file.stat().st_size else "is empty"
+    return None if isinstance(content, dict) else "is not what was written"
 
 
 def _damage_of_arrays(folder: Path) -> str | None:
@@ -251,10 +257,10 @@ def _damage_of_arrays(folder: Path) -> str | None:
             as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), leaves)
             checkpointer.restore(folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
     except Exception as error:  # what libraries meet in damaged files can be anything
-        return f" cannot be read ({_said(error)})"
+        return f"cannot be read ({_said(error)})"
 
 
 def _said(error: Exception) -> str:
     """What a library said, to stand behind what it means."""
-    lines = str(error).strip().splitlines()
-    return f"the storage library says: {lines[0] if lines else type(error).__name__}"[:300]
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"the storage library says: {line.split(' See full TensorStore details')[0][:300]}"
