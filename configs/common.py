@@ -137,6 +137,7 @@ def get_config() -> ml_collections.ConfigDict:
     checkpoint = config.checkpoint = Fields()
     checkpoint.every = 5000  # steps
     checkpoint.keep = 3  # newest checkpoints kept; 0 = all
+    checkpoint.on_damage = "stop"  # newest damaged: "stop", or go on from the "previous" that is whole
 
     sampling = config.sampling = Fields()
     sampling.sampler = "euler"  # flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m

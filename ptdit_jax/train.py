@@ -63,7 +63,10 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
     rules.validate(config, devices=jax.device_count(), machine=chips.here())
     cache = cli.enable_compilation_cache()
     workdir.mkdir(parents=True, exist_ok=True)
-    with checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+    kept = config.checkpoint
+    with checkpoint.Checkpoints(
+        workdir / "checkpoints", keep=kept.keep, on_damage=kept.on_damage
+    ) as checkpoints:
         if checkpoints.last is not None:
             saved = rules.from_json(json.dumps(checkpoint.load_config(checkpoint.find(workdir))))
             if conflicts := rules.conflicts(saved, config):

@@ -13,6 +13,7 @@ LARGEST = 2**31 - 1  # of whole numbers, seeds apart: XLA counts in 32 bits
 CHOICES = {
     "optimizer.schedule": tuple(SCHEDULES),
     "train.on_nonfinite": ("stop", "skip"),
+    "checkpoint.on_damage": ("stop", "previous"),
 }
 """Fields that name something, where no other part of the project checks the name."""
 

@@ -26,7 +26,7 @@ from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.convert import export, parity, released, weights
 from ptdit_jax.models import Architecture
-from ptdit_jax.training import checkpoint
+from ptdit_jax.training import checkpoint, integrity
 from ptdit_jax.training.state import ema_name
 
 DTYPES = ("float32", "bfloat16")
@@ -114,6 +114,7 @@ def to_torch(
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
     arch = architecture(config)
     name = ema or ema_name(config.sampling.ema)
+    integrity.require_whole(step, [name])
     names = sorted(
         p.name for p in step.iterdir() if p.is_dir() and (p.name == "params" or p.name.startswith("ema_"))
     )
@@ -280,6 +281,7 @@ def save(checkpoints: Path, params: Any, config: dict[str, Any]) -> None:
     with ocp.CheckpointManager(checkpoints, options=options, item_handlers=handlers) as manager:
         args = ocp.args.Composite(params=ocp.args.PyTreeSave(params), config=ocp.args.JsonSave(config))
         manager.save(0, args=args)
+    integrity.seal(checkpoints / "0")
 
 
 def restore(step: Path, name: str, arch: Architecture) -> Any:
@@ -294,12 +296,9 @@ def restore(step: Path, name: str, arch: Architecture) -> Any:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), nnx.to_pure_dict(state)
     )
     args = ocp.args.PyTreeRestore(abstract, ocp.checkpoint_utils.construct_restore_args(abstract))
-    try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(restore_concurrent_gb=1)) as checkpointer:
-            return checkpointer.restore(step / name, args=args)
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise checkpoint.CheckpointError(f"checkpoint {step / name} cannot be read: {reason}") from error
+    handler = ocp.PyTreeCheckpointHandler(restore_concurrent_gb=1)
+    with integrity.reading(step), ocp.Checkpointer(handler) as checkpointer:
+        return checkpointer.restore(step / name, args=args)
 
 
 def number_of_parameters(arch: Architecture) -> int:

@@ -105,6 +105,7 @@ WRONG = [
     ({"train__ema_decays": (1.5,)}, "train.ema_decays=(1.5,) must be different numbers in (0, 1)"),
     ({"train__ema_decays": (0.9, 0.9)}, "train.ema_decays=(0.9, 0.9) must be different"),
     ({"train__on_nonfinite": "ignore"}, "train.on_nonfinite='ignore' is unknown; it is one of 'stop'"),
+    ({"checkpoint__on_damage": "skip"}, "checkpoint.on_damage='skip' is unknown; it is one of 'stop', 'previous'"),
     ({"train__explode_factor": 0.5}, "train.explode_factor=0.5 must be above 1, or 0"),
     ({"train__condition_dropout": 1.0}, "train.condition_dropout=1.0 must be in [0, 1)"),
     ({"train__condition_dropout": 0.0}, "sampling.guidance=2.0 must be 1 with train.condition_dropout=0"),

@@ -10,6 +10,7 @@ from flax import nnx
 from configs import c2i_digits
 from ptdit_jax import config as rules
 from ptdit_jax.convert import conversion, parity
+from ptdit_jax.training import integrity
 from tests.models import tiny
 
 TINY = {
@@ -51,6 +52,7 @@ def write_checkpoint(folder, config, **trees):
     items["config"] = ocp.args.JsonSave(json.loads(rules.to_json(config)))
     with ocp.CheckpointManager(folder / "checkpoints") as manager:
         manager.save(7, args=ocp.args.Composite(**items))
+    integrity.seal(folder / "checkpoints" / "7")
     return folder
 
 

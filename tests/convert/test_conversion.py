@@ -1,6 +1,7 @@
 """Weights go both ways bit by bit, and the two networks are the same function, for any config."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from configs import t2i_xl_1024
 from ptdit_jax import sample
 from ptdit_jax.convert import conversion, parity, released
 from ptdit_jax.convert.export import modeling_ptdit
+from ptdit_jax.training import checkpoint
 from tests.convert import small
 from tests.models import test_released_layout
 from tests.models.golden import Golden
@@ -153,6 +155,24 @@ def test_unknown_average(run, tmp_path):
     with pytest.raises(ValueError, match=r"--ema=ema_0.5: .* has ema_0.9, params"):
         conversion.to_torch(run[0], tmp_path / "torch", ema="ema_0.5")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_checkpoint_is_not_converted(run, tmp_path):
+    folder, config, _ = run
+    copy = shutil.copytree(folder, tmp_path / "run") / "checkpoints" / "7"
+    shutil.rmtree(copy / "ema_0.9")
+    with pytest.raises(
+        checkpoint.CheckpointError,
+        match=r"7 is damaged: the folder ema_0\.9 is missing; whole in .*: no other$",
+    ):
+        conversion.to_torch(copy, tmp_path / "torch", verify=False)
+    conversion.to_torch(copy, tmp_path / "torch", ema="params", verify=False)  # what is read is whole
+    conversion.from_torch(tmp_path / "torch", config, tmp_path / "back", verify=False)
+    file = max((tmp_path / "back").rglob("*"), key=lambda path: path.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(checkpoint.CheckpointError, match=r"0 is damaged: params/.* bytes, not .*: no other$"):
+        conversion.to_torch(tmp_path / "back", tmp_path / "again", verify=False)
+    assert not (tmp_path / "again").exists()
 
 
 def test_bfloat16(run, tmp_path):
