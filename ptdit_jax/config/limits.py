@@ -45,6 +45,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "checkpoint.keep": ("at least 0 (0 keeps all)", lambda v: v >= 0),
     "sampling.count": ("at least 1", lambda v: v >= 1),
     "sampling.batch": ("at least 1", lambda v: v >= 1),
+    "sampling.guidance_channels": ("at least 0 (0 for all channels)", lambda v: v >= 0),
     "sampling.seed": ("in [0, 2**32)", lambda v: 0 <= v < 2**32),
     "evaluation.count": ("at least 1", lambda v: v >= 1),
     "compression.video_frames": ("at least 1", lambda v: v >= 1),
