@@ -25,6 +25,7 @@ from flax import nnx
 from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.convert import export, parity, released, weights
+from ptdit_jax.diffusion import grids
 from ptdit_jax.models import Architecture
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
@@ -321,6 +322,7 @@ def write_export(
     source = Path(export.__file__).parent
     for file in export.FILES:
         shutil.copyfile(source / file, folder / file)
+    shutil.copyfile(grids.__file__, folder / "grids.py")
     if report["checked"]:
         parity_line = (
             f"The outputs of both networks on {len(report['cases'])} kinds of random inputs differ by at "

@@ -190,6 +190,15 @@ def generate(args: argparse.Namespace) -> np.ndarray:
         x, t, condition = to_device((x, t, condition), device.name)
         return model(x, t, condition, window=window, proxy_ratio=proxy_ratio).float().cpu()
 
+    try:
+        if diffusion["path"] == "flow":
+            last = {"last_step": sampling["sde_last_step"], "size": sampling["sde_last_step_size"]}
+            ratio = shift_ratio(diffusion, data, frames, *pixels)
+            rows = list(flow_rows(sampler, steps, ratio, time_grid=sampling["time_grid"], **last))
+        else:
+            rows = list(vp_rows(sampler, steps, time_grid=sampling["time_grid"]))
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
     condition, null = read_condition(args, arch, count)
     samples = []
     for first in range(0, count, args.batch):
@@ -202,12 +211,11 @@ def generate(args: argparse.Namespace) -> np.ndarray:
             else value[part]
             for value in (condition, null)
         )
-        denoise = guided(network, here, none, scale, tuple(sampling["guidance_interval"]))
+        interval, channels = tuple(sampling["guidance_interval"]), sampling["guidance_channels"]
+        denoise = guided(network, here, none, scale, interval, channels)
         if diffusion["path"] == "flow":
-            rows = list(flow_rows(sampler, steps, shift_ratio(diffusion, data, frames, *pixels)))
             x = flow_sample(denoise, noise[part], rows, sampler, generator)
         else:
-            rows = list(vp_rows(sampler, steps))
             options = {name: diffusion[name] for name in ("prediction", "learn_variance")}
             x = vp_sample(denoise, noise[part], rows, sampler, generator, **options)
         samples.append(x.numpy())

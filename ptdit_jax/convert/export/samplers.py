@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grids  # pyright: ignore[reportMissingImports]  # exports have a copy of diffusion/grids.py beside this
 import numpy as np
 import torch
 
@@ -20,15 +21,34 @@ ALPHA_BAR = np.cumprod(1.0 - np.linspace(1e-4, 0.02, CHAIN))
 SAMPLERS = {"flow": ("euler", "heun", "sde"), "vp": ("ddpm", "ddim", "dpmpp_2m")}
 
 
-def flow_rows(sampler: str, steps: int, ratio: float) -> Iterator[Row]:
-    """Rows of the path x_t = (1-t)·x0 + t·eps: time and length of each evaluation's step."""
-    u = 1 - np.arange(steps + 1) / steps
-    t = ratio * u / (1 + (ratio - 1) * u)
+def flow_rows(
+    sampler: str,
+    steps: int,
+    ratio: float,
+    *,
+    time_grid: str = "auto",
+    last_step: str = "euler",
+    size: float = 0.0,
+) -> Iterator[Row]:
+    """Rows of the path x_t = (1-t)·x0 + t·eps: time and length of each evaluation's step; see `grids`."""
+    grid = grids.resolve(time_grid, sampler)
+    grids.check_sde_last_step(last_step, size)
+    if sampler == "sde":
+        t = grids.sde_times(steps, ratio, last_step, size)
+    else:
+        t = grids.flow_times(grid, steps, ratio)
     for i, (now, after) in enumerate(itertools.pairwise(t)):
-        last = i == steps - 1
-        yield {"t": now, "h": now - after, "correct": False, "last": last}
+        last = i == len(t) - 2
+        kind = last_step if last else "none"
+        yield {
+            "t": now,
+            "h": now - after,
+            "correct": False,
+            "draws": kind == "none",
+            "ode": kind in ("euler", "tweedie"),
+        }
         if sampler == "heun" and not last:
-            yield {"t": after, "h": now - after, "correct": True, "last": last}
+            yield {"t": after, "h": now - after, "correct": True}
 
 
 def flow_sample(
@@ -46,31 +66,30 @@ def flow_sample(
             x = start + h * (first + velocity) / 2
             continue
         start, first = x, velocity
-        if sampler == "sde" and not row["last"]:
-            eps = x - (1 - t) * velocity
-            noise = torch.randn(x.shape, generator=generator)
-            x = x + h * (velocity - eps) + math.sqrt(2 * t * h) * noise
-        else:
+        if sampler != "sde" or row["ode"]:
             x = x + h * velocity
+            continue
+        eps = x - (1 - t) * velocity
+        x = x + h * (velocity - eps)
+        if row["draws"]:
+            x = x + math.sqrt(2 * t * h) * torch.randn(x.shape, generator=generator)
     return x
 
 
-def vp_rows(sampler: str, steps: int) -> Iterator[Row]:
-    """Rows of DiT's variance-preserving chain, from its noisiest step to the data."""
-    if sampler == "dpmpp_2m":  # squares of evenly spread numbers
-        squares = np.round((CHAIN - 1) * np.linspace(1, 0, steps) ** 2).astype(int)
-        chain = np.maximum(squares, np.arange(steps)[::-1])
-    else:
-        chain = np.round(np.linspace(CHAIN - 1, 0, steps)).astype(int)
-    now = ALPHA_BAR[chain]
-    after = np.append(now[1:], 1.0)
+def vp_rows(sampler: str, steps: int, *, time_grid: str = "auto") -> Iterator[Row]:
+    """Rows of DiT's variance-preserving chain, from its noisiest step to the data; see `grids`."""
+    chain = grids.vp_chain(grids.resolve(time_grid, sampler), sampler, steps, ALPHA_BAR)
+    alpha_bar = grids.alpha_bar_at(chain, ALPHA_BAR)
+    now, after = alpha_bar[:-1], alpha_bar[1:]
     beta = 1 - now / after
     variance = beta * (1 - after) / (1 - now)  # of the posterior; 0 in the last step, whose log is never used
     variance[-1] = variance[-2] if steps > 1 else beta[-1]
-    half_log_snr = np.log(np.sqrt(now) / np.sqrt(1 - now))
+    to_data = chain[-1] < 0  # where the log-SNR is infinite
+    known = alpha_bar[:-1] if to_data else alpha_bar
+    half_log_snr = np.log(np.sqrt(known) / np.sqrt(1 - known))
     for i in range(steps):
         past = 0.0
-        if 0 < i < steps - 1:
+        if 0 < i < steps - (to_data or steps < 10):
             past = (half_log_snr[i + 1] - half_log_snr[i]) / (2 * (half_log_snr[i] - half_log_snr[i - 1]))
         yield {
             "t": chain[i] / CHAIN,
@@ -136,8 +155,9 @@ def guided(
     null: Any,
     scale: float,
     interval: tuple[float, float],
+    guided_channels: int = 0,
 ) -> Denoise:
-    """Classifier-free guidance (arXiv 2207.12598) of every predicted channel, for t inside the interval."""
+    """Classifier-free guidance (arXiv 2207.12598) for t inside the interval, of the first channels (0 = all)."""
     if scale == 1:
         return lambda x, t: network(x, t, condition)
 
@@ -150,7 +170,7 @@ def guided(
         conditional, unconditional = network(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
         low, high = torch.tensor(interval, dtype=t.dtype)  # rounded as t is: 0.3 is inside [0, 0.3]
         extra = scale - 1 if low <= t[0] <= high else 0.0
-        channels = x.shape[1]
+        channels = guided_channels or x.shape[1]
         direction = conditional[:, :channels] - unconditional[:, :channels]
         return torch.cat([conditional[:, :channels] + extra * direction, conditional[:, channels:]], dim=1)
 
