@@ -73,7 +73,10 @@ def get_config() -> ml_collections.ConfigDict:
     model.mediators = (1, 8, 8)  # family "dam": mediator tokens at most, along frames, rows and columns
     # What is embedded of t: "1000t", or "1-t" (families "dit", "dam": SiT's, for its weights)
     model.time_input = "1000t"
-    model.positions = "grid"  # "grid", or "released" (the release's scrambled rows on non-square grids)
+    # "grid": rows and columns are counted; "released": the release's, scrambled on grids that are not square (families
+    # ptdit, full3d, factorized); "rescaled": the range of sample_size on any grid, as PixArt's multi-scale networks and
+    # diffusers (families dit, dam, pixart).  "auto": rescaled for pixart, grid for the others.
+    model.positions = "auto"
     model.compute_dtype = "float32"  # "float32" or "bfloat16"; parameters, norms and softmax stay float32
     # What the backward pass keeps: "none" everything; "block" the blocks' inputs; "attention" and the outputs of
     # their attentions; "dots" and all matrix products; "offload" the inputs alone, in the host's memory.
@@ -144,6 +147,18 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.steps = 50
     sampling.guidance = 4.0  # 1 = none
     sampling.guidance_interval = (0.0, 1.0)  # guide only for t inside
+    # Guide the first so many channels; 0 = all; 3 as the published samples of DiT and SiT.
+    sampling.guidance_channels = 0
+    # The times of the steps (docs/sampling.md has their sources); "auto": the sampler's own, here the first.  euler,
+    # heun: even, sit (steps - 1 steps), flow_match_euler; sde: even; ddpm, ddim: guided_diffusion ("N"),
+    # guided_diffusion_ddim ("ddimN"), quadratic, and diffusers' linspace, leading, trailing; dpmpp_2m: quadratic and
+    # the others of these; ddim and dpmpp_2m also DPM-Solver's time_uniform, logSNR, time_quadratic.
+    sampling.time_grid = "auto"
+    # sde: its last step is the ODE's, "euler" (on this path "tweedie" too), the SDE's without noise, "mean" (SiT), or
+    # like the others, "none" (steps - 1 of them).
+    sampling.sde_last_step = "euler"
+    # Time at which that step starts, 0.04 in SiT; 0 = that of an even step, 1 / steps.
+    sampling.sde_last_step_size = 0.0
     sampling.count = 64  # samples in the picture that a run ends with
     sampling.batch = 64  # samples made together (with guidance the network sees twice as many)
     sampling.seed = 0  # of the noise of that picture and of the samples judged

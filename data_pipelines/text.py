@@ -116,7 +116,8 @@ def read_captions(path: Path, dim: int) -> tuple[list[np.ndarray], np.ndarray | 
                 f"'text' has shape {text.shape} and 'mask' {mask.shape}, must be (captions, tokens, features) and "
                 "(captions, tokens)"
             )
-        captions = [_masked(*caption, dim) for caption in zip(text, mask, strict=True)]
+        pairs = enumerate(zip(text, mask, strict=True))
+        captions = [_masked(*caption, dim, name=f"caption {i}") for i, caption in pairs]
         null = _masked(arrays["null_text"], arrays["null_mask"], dim) if "null_text" in arrays else None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -153,10 +154,15 @@ def _load(path: Path, required: Sequence[str], pair: Sequence[str] = ()) -> dict
     return {name: arrays[name] for name in wanted}
 
 
-def _masked(text: np.ndarray, mask: np.ndarray, dim: int) -> np.ndarray:
-    """Returns the states (l, E) of text (L', E) that the mask (L',) keeps."""
+def _masked(text: np.ndarray, mask: np.ndarray, dim: int, name: str = "the empty caption") -> np.ndarray:
+    """Returns the states (l, E) of text (L', E) that the mask (L',) keeps, which must be some."""
     if text.ndim != 2 or mask.shape != text.shape[:1]:
         raise ValueError(
-            f"a caption has text {text.shape} and mask {mask.shape}, must be (tokens, features) and (tokens,)"
+            f"{name} has text {text.shape} and mask {mask.shape}, must be (tokens, features) and (tokens,)"
+        )
+    if not mask.any():
+        raise ValueError(
+            f"{name} has a mask that is all zero; 1 is for states that are kept, and an encoder has at least the one "
+            "of the end of the text"
         )
     return check_states(text, dim)[mask.astype(bool)]

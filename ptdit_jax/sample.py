@@ -27,6 +27,7 @@ from data_pipelines import captions
 from data_pipelines.text import NULL_FILE, pad_all, read_captions
 from ptdit_jax import cli, plots
 from ptdit_jax import config as rules
+from ptdit_jax.diffusion.grids import SDE_LAST_STEPS
 from ptdit_jax.diffusion.samplers import SAMPLERS
 from ptdit_jax.experiment import null_text, results
 from ptdit_jax.experiment.build import build
@@ -36,6 +37,19 @@ from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
+
+OVERRIDES = (
+    "guidance",
+    "guidance_channels",
+    "steps",
+    "sampler",
+    "time_grid",
+    "sde_last_step",
+    "sde_last_step_size",
+    "ema",
+    "batch",
+)
+"""Fields of `sampling` that have a flag."""
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -68,8 +82,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--count", type=int, default=16, help="samples to make (default 16)")
     add("--guidance", type=float, help="scale of classifier-free guidance, 1 = none")
+    add(
+        "--guidance-channels",
+        type=int,
+        metavar="N",
+        help="guide the first N channels only, 0 = all; DiT, SiT: 3",
+    )
     add("--steps", type=int, help="steps of the sampler")
     add("--sampler", choices=samplers, help="method; flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m")
+    add(
+        "--time-grid", metavar="NAME", help="times of the steps, as published code has them: docs/sampling.md"
+    )
+    add("--sde-last-step", choices=SDE_LAST_STEPS, help="how sde ends; SiT: mean")
+    add("--sde-last-step-size", type=float, metavar="T", help="time at which that step starts; SiT: 0.04")
     add("--seed", type=int, default=0, help="of the noise (default 0)")
     add("--ema", type=float, help="decay of the average that is sampled, 0 = the raw parameters")
     add("--batch", type=int, help="samples made together")
@@ -97,7 +122,7 @@ def main(args: argparse.Namespace) -> int:
     # --- config
     step = checkpoint.find(args.checkpoint)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
-    for name in ("guidance", "steps", "sampler", "ema", "batch"):
+    for name in OVERRIDES:
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
     rules.validate(config, check_data=False)

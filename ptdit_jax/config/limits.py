@@ -58,6 +58,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "sampling.batch": ("at least 1", lambda v: v >= 1),
     "sampling.steps": ("at most 100000", lambda v: v <= 100_000),
     "sampling.guidance": ("at least 0 (1 for none)", lambda v: v >= 0),
+    "sampling.guidance_channels": ("at least 0 (0 for all channels)", lambda v: v >= 0),
     "sampling.seed": ("in [0, 2**32)", lambda v: 0 <= v < 2**32),
     "evaluation.count": ("at least 1", lambda v: v >= 1),
     "compression.video_frames": ("at least 1", lambda v: v >= 1),

@@ -1,5 +1,6 @@
 """A config as text, and what may change of it when a run goes on."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -7,6 +8,7 @@ from flax.traverse_util import flatten_dict
 
 from configs import common
 from ptdit_jax.config.derived import Config
+from ptdit_jax.models.variants import resolve_positions
 
 HARMLESS = (
     "train.steps",  # with a constant schedule only
@@ -63,6 +65,9 @@ def from_json(text: str) -> Config:
 def conflicts(saved: Config, config: Config) -> list[str]:
     """Why a run with `saved` cannot be continued with `config`: one line a field, none when it can."""
     old, new = flatten(saved), flatten(config)
+    for flat in (old, new):  # "auto" and what it stands for are the same
+        with contextlib.suppress(KeyError, ValueError):
+            flat["model.positions"] = resolve_positions(flat["model.family"], flat["model.positions"])
     changed = [field for field in new if old[field] != new[field]]
     lines = [f"{f}={new[f]!r}, was {old[f]!r}" for f in changed if not f.startswith(HARMLESS)]
     if "train.steps" in changed and config.optimizer.schedule != "constant":

@@ -11,11 +11,18 @@ from typing import Any
 from data_pipelines import check_text, open_source
 from data_pipelines.text import NULL_FILE
 from ptdit_jax import evaluation
-from ptdit_jax.config.derived import Config, architecture, layout, make_objective, profiled_steps, window
+from ptdit_jax.config.derived import (
+    Config,
+    architecture,
+    layout,
+    make_objective,
+    make_sampling,
+    profiled_steps,
+    window,
+)
 from ptdit_jax.config.limits import field_problems
 from ptdit_jax.config.size import training_problems
 from ptdit_jax.config.storage import flatten
-from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.variants import IMAGE_FAMILIES
 from ptdit_jax.parallel.axes import AXES, RULES, filled
@@ -66,6 +73,12 @@ def warnings(config: Config) -> Iterator[str]:
         yield (
             f"sampling.ema={decay}: after train.steps={steps} this average is still {held:.0%} the random parameters "
             "of the start; train longer, or sample a smaller decay (one of train.ema_decays)"
+        )
+    sampling = config.sampling
+    if sampling.steps == 1 and sampling.sampler in ("ddpm", "ddim") and sampling.time_grid == "auto":
+        yield (
+            "sampling.steps=1: as in guided-diffusion the one step is the chain's last, which takes pure noise for "
+            "almost clean data; sampling.time_grid='trailing' starts at its first"
         )
 
 
@@ -139,7 +152,7 @@ def _sampling(config: Config) -> Iterable[str]:
     sampling = config.sampling
     if not list(_attempt(lambda: make_objective(config))):
         objective = make_objective(config)
-        yield from _attempt(lambda: make_sampler(objective, sampling.sampler, steps=sampling.steps))
+        yield from _attempt(lambda: make_sampling(objective, sampling))
     if sampling.ema not in (0, *config.train.ema_decays):
         yield (
             f"sampling.ema={sampling.ema} must be one of train.ema_decays={config.train.ema_decays}, or 0 "
@@ -148,6 +161,11 @@ def _sampling(config: Config) -> Iterable[str]:
     interval = sampling.guidance_interval
     if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
         yield f"sampling.guidance_interval={interval} must be (low, high) with 0 <= low <= high <= 1"
+    if sampling.guidance_channels > config.model.channels:
+        yield (
+            f"sampling.guidance_channels={sampling.guidance_channels} must be at most model.channels="
+            f"{config.model.channels}; 0 guides all of them"
+        )
     if sampling.guidance != 1 and config.model.condition == "none":
         yield f"sampling.guidance={sampling.guidance} must be 1 with model.condition='none'"
     elif sampling.guidance != 1 and config.train.condition_dropout == 0:

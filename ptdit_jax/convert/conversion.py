@@ -25,12 +25,12 @@ from flax import nnx
 from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.convert import export, parity, released, weights
+from ptdit_jax.diffusion import grids
 from ptdit_jax.models import Architecture
 from ptdit_jax.training import checkpoint, integrity
 from ptdit_jax.training.state import ema_name
 
 DTYPES = ("float32", "bfloat16")
-COPIED = ("modeling_ptdit.py", "sample.py", "requirements.txt")
 BLOCK = re.compile(r"(transformer_)?blocks\.(\d+)\.")  # starts the names of a block's tensors
 BUFFER_TOLERANCE = 0.01  # half-precision files round the positions; other positions differ by 1 and more
 
@@ -319,8 +319,9 @@ def write_export(
     }
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
     source = Path(export.__file__).parent
-    for file in COPIED:
+    for file in export.FILES:
         shutil.copyfile(source / file, folder / file)
+    shutil.copyfile(grids.__file__, folder / "grids.py")
     if report["checked"]:
         parity_line = (
             f"The outputs of both networks on {len(report['cases'])} kinds of random inputs differ by at "

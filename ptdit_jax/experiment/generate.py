@@ -14,8 +14,9 @@ import numpy as np
 import tqdm
 from jax.sharding import Mesh
 
+from ptdit_jax import config as rules
 from ptdit_jax.diffusion.guidance import classifier_free
-from ptdit_jax.diffusion.samplers import State, make_sampler
+from ptdit_jax.diffusion.samplers import State
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.parallel.rules import batch_sharding, replicated
@@ -65,7 +66,7 @@ def generate(
       labels: (N,) int32, the class of each sample or, with `text`, the number of its caption; without either they
         only number the noise.
       text: states (K, L, E) and mask (K, L) of the captions, for a text-conditional network.
-      sampling: the `sampling` section of a config: sampler, steps, guidance, guidance_interval, batch.
+      sampling: the `sampling` section of a config.
       seed: of the noise; equal seeds and labels give equal samples (up to rounding, with another batch).
       mesh: devices, which share each batch.
       description: of the progress bar; None for no bar.
@@ -84,7 +85,7 @@ def generate(
         raise ValueError(
             f"a model with text={experiment.text} (L, E) {'needs' if text is None else 'has no'} captions"
         )
-    method = make_sampler(objective, sampling.sampler, steps=sampling.steps)
+    method = rules.make_sampling(objective, sampling)
     share = math.prod(mesh.shape.get(axis, 1) for axis in RULES["batch"])
     batch = math.ceil(min(sampling.batch, len(labels)) / share) * share
     place = batch_sharding(mesh)
@@ -98,8 +99,10 @@ def generate(
         nulls = jax.tree.map(
             lambda given, null: jnp.broadcast_to(null, given.shape), condition, experiment.null
         )
-        interval = tuple(sampling.guidance_interval)
-        return classifier_free(denoise, (condition, keys), (nulls, keys), sampling.guidance, interval)
+        interval, channels = tuple(sampling.guidance_interval), sampling.guidance_channels
+        return classifier_free(
+            denoise, (condition, keys), (nulls, keys), sampling.guidance, interval, channels
+        )
 
     def start(keys: jax.Array) -> State:
         return method.start(jax.vmap(lambda key: jax.random.normal(key, experiment.shape))(keys))

@@ -152,7 +152,7 @@ class PTDiT(nnx.Module):
         Args:
           x: (B, C, F, H, W) float32.
           t: (B,) float32 in [0, 1], t = 1 is pure noise (what is embedded of it: `conditioning.TIME_INPUTS`).
-          condition: int32 labels (B,), or (text (B, L, E), mask (B, L), 1 = keep), or None.
+          condition: int32 labels (B,), or (text (B, L, E), mask (B, L), 1 = keep; all 0 keeps all), or None.
           window: (p_f, p_h, p_w) tokens a proxy stands for, any at any size.
           proxy_ratio: (., p_h, p_w) inside a window for several proxies a window.
           keys: (B,) random keys, one a sample; only for extraction="random".
@@ -220,4 +220,7 @@ class PTDiT(nnx.Module):
                 f"text has shape {text.shape} and its mask {mask.shape}; the network takes "
                 f"({t.size}, L, {self.arch.text_dim}) and ({t.size}, L)"
             )
-        return emb, self.text_projection(text.astype(self.dtype)), mask.astype(bool)
+        mask = mask.astype(bool)
+        # As in the release, whose bias of -10000 on all keys changes nothing, no mask at all is no mask.
+        mask = mask | ~mask.any(axis=1, keepdims=True)
+        return emb, self.text_projection(text.astype(self.dtype)), mask

@@ -46,6 +46,15 @@ VARIANTS = {
 CONDITIONS = {"dit": ("class", "zero"), "dam": ("class", "zero"), "pixart": ("text", "single")}
 IMAGE_FAMILIES = ("dit", "dam", "pixart")
 """Families whose positions do not tell frames apart."""
+POSITIONS = {
+    "ptdit": ("grid", "released"),
+    "dit": ("grid", "rescaled"),
+    "pixart": ("rescaled", "grid"),
+    "dam": ("grid", "rescaled"),
+    "full3d": ("grid", "released"),
+    "factorized": ("grid", "released"),
+}
+"""`model.positions` of each family; "auto" is the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +94,11 @@ class Architecture:
     remat: str
     attention_chunk: int
     unroll: int
+
+    @property
+    def position_base(self) -> int:
+        """Tokens a side of the declared grid, to which 2-D positions are rescaled; 0 = they are not."""
+        return self.sample_size // self.patch if self.positions == "rescaled" else 0
 
     @property
     def group(self) -> int:
@@ -184,13 +198,37 @@ def architecture(
         injection=injection,
         linear_tokens=math.prod(window) if injection == "linear" else 0,
         mediators=mediators if family == "dam" else (),
-        positions=_choice("model.positions", model.positions, ("grid", "released")),
+        positions=resolve_positions(family, model.positions, model.sample_size // model.patch),
         time_input=time_input,
         compute_dtype=_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16")),
         remat=_choice("model.remat", model.remat, ("none", "block", "attention", "dots", "offload")),
         attention_chunk=model.attention_chunk,
         unroll=model.unroll,
     )
+
+
+def resolve_positions(family: str, positions: str, base: int = 1) -> str:
+    """`model.positions` without "auto".
+
+    Args:
+      family: `model.family`.
+      positions: `model.positions`.
+      base: tokens a side of the declared grid.
+
+    Raises:
+      ValueError: the family does not have them, or there is no such grid.
+    """
+    if positions not in ("auto", *POSITIONS[family]):
+        raise ValueError(
+            f"model.positions={positions!r} is unknown with model.family={family!r}; it is one of 'auto', "
+            f"{', '.join(map(repr, POSITIONS[family]))}"
+        )
+    positions = POSITIONS[family][0] if positions == "auto" else positions
+    if positions == "rescaled" and base < 1:
+        raise ValueError(
+            "model.sample_size must be at least model.patch: positions are rescaled to that grid"
+        )
+    return positions
 
 
 def _choice(field: str, value, allowed) -> str:

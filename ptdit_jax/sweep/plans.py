@@ -16,7 +16,6 @@ from scipy.constants import mebi
 
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.sweep.counts import count, step_fields
 from ptdit_jax.sweep.points import Point, Sweep, some
 from ptdit_jax.text_tables import table, triple
@@ -49,7 +48,7 @@ class Plan:
     def seconds(self, config: Any) -> float:
         """Of the whole run, sampling and start included; samples at the speed of a third of a training step."""
         sampling = config.sampling
-        rows = make_sampler(rules.make_objective(config), sampling.sampler, steps=sampling.steps).evaluations
+        rows = rules.make_sampling(rules.make_objective(config), sampling).evaluations
         judged = 0 if config.evaluation.name == "none" else config.evaluation.count
         passes = rows * max(sampling.count, judged) * (1 if sampling.guidance == 1 else 2)
         return START + self.step_seconds * (config.train.steps + passes / (3 * config.data.batch))

@@ -85,7 +85,19 @@ def test_learned_variance_doubles_the_output():
         ({"modulated": ("mlp", "norm")}, "model.modulated='norm' is unknown; it is one of 'proxy'"),
         ({"extraction": "max"}, "model.extraction='max' is unknown; it is one of 'average'"),
         ({"injection": "add"}, "model.injection='add' is unknown; it is one of 'cross_attention'"),
-        ({"positions": "rope"}, "model.positions='rope' is unknown; it is one of 'grid', 'released'"),
+        (
+            {"positions": "rope"},
+            "model.positions='rope' is unknown with model.family='ptdit'; it is one of 'auto', 'grid', 'released'",
+        ),
+        ({"positions": "rescaled"}, "model.positions='rescaled' is unknown with model.family='ptdit'"),
+        (
+            {"family": "dit", "variant": "S", "positions": "released"},
+            "model.positions='released' is unknown with model.family='dit'; it is one of 'auto', 'grid', 'rescaled'",
+        ),
+        (
+            {"family": "pixart", "variant": "S", "condition": "text", "sample_size": 1},
+            "model.sample_size must be at least model.patch",
+        ),
         ({"compute_dtype": "float16"}, "model.compute_dtype='float16' is unknown; it is one of 'float32'"),
         (
             {"remat": "all"},
@@ -115,6 +127,14 @@ def test_learned_variance_doubles_the_output():
 def test_what_cannot_be_is_refused_by_name_and_value(fields, message):
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         resolved(**fields)
+
+
+@pytest.mark.parametrize("family", VARIANTS)
+def test_positions_are_rescaled_for_pixart_alone_unless_asked_for(family):
+    condition = "text" if family == "pixart" else "class"
+    arch = resolved(family=family, variant="S", condition=condition)
+    assert arch.positions == ("rescaled" if family == "pixart" else "grid")
+    assert resolved(family=family, variant="S", condition=condition, positions="grid").positions == "grid"
 
 
 @pytest.mark.parametrize("family", VARIANTS)

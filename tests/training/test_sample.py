@@ -21,14 +21,14 @@ def network(params, x, t, label, keys):
     return (grey - x) * params * (1 + t[:, None, None, None, None])
 
 
-def generate(labels, *, classes=10, seed=0, **fields):
+def generate(labels, *, classes=10, seed=0, shape=(1, 2, 4, 6), **fields):
     config = c2i_digits.get_config()
     path = {"path": "vp", "prediction": "v", "times": "uniform"}
     config.diffusion.update(path if fields.get("sampler") == "ddpm" else {})
     config.sampling.update({"steps": 4, "batch": 8, "guidance": 1.5} | fields)
     experiment = dataclasses.replace(
         build(config),
-        shape=(1, 2, 4, 6),
+        shape=shape,
         classes=classes,
         network=network,
     )
@@ -73,6 +73,32 @@ def test_guidance_goes_to_the_network():
     assert np.abs(generate(labels) - generate(labels, guidance=3.0)).max() > 0.01
     none = generate(labels, guidance=1.0)
     np.testing.assert_allclose(generate(labels, guidance=3.0, guidance_interval=(0.0, 0.0)), none, atol=1e-5)
+
+
+def test_some_channels_are_guided_and_the_others_not():
+    """The network treats channels apart, so that the first three are those of guidance, the fourth of none."""
+    labels, shape = [4, 2], (4, 1, 2, 2)
+    options = {"shape": shape, "steps": 6, "guidance": 4.0}
+    some = generate(labels, guidance_channels=3, **options)
+    np.testing.assert_allclose(some[:, :3], generate(labels, **options)[:, :3], atol=1e-6)
+    np.testing.assert_allclose(some[:, 3], generate(labels, **options | {"guidance": 1.0})[:, 3], atol=1e-6)
+    assert np.abs(some[:, 3] - generate(labels, **options)[:, 3]).max() > 0.01
+
+
+def test_grids_and_last_steps_reach_the_sampler():
+    """The fields of the config, and what they change: nothing where they say what is done anyway."""
+    plain = generate([4, 2], sampler="sde")
+    for fields, same in (
+        ({"time_grid": "even"}, True),
+        ({"sde_last_step": "tweedie"}, True),
+        ({"sde_last_step": "mean"}, False),
+        ({"sde_last_step": "mean", "sde_last_step_size": 0.04}, False),
+    ):
+        samples = generate([4, 2], sampler="sde", **fields)
+        assert (np.abs(samples - plain).max() < 1e-5) == same, fields
+    grids = [generate([4, 2], time_grid=grid) for grid in ("auto", "sit", "flow_match_euler")]
+    assert all(np.isfinite(samples).all() for samples in grids)
+    assert len({samples.tobytes() for samples in grids}) == 3
 
 
 def test_labels_in_turn():
@@ -136,6 +162,15 @@ def test_another_size(trained, tmp_path):
         (("--ema", 0.5), "sampling.ema=0.5 must be one of"),
         (("--steps", 0), "sampling.steps is 0"),
         (("--batch", 0), "sampling.batch=0 must be at least 1"),
+        (("--guidance-channels", 2), "sampling.guidance_channels=2 must be at most model.channels=1"),
+        (
+            ("--time-grid", "leading"),
+            "sampling.time_grid is 'leading'; with .*'euler' it must be one of",
+        ),
+        (
+            ("--sde-last-step", "none", "--sde-last-step-size", 0.1),
+            "sampling.sde_last_step_size is 0.1; with",
+        ),
     ],
 )
 def test_mistakes(trained, arguments, message):

@@ -10,4 +10,5 @@ class PixArt(DiT):
 
     def position_tables(self, grid: Triple) -> Tables:
         """The parts of DiT's 2-D table, in a range that depends on the declared side."""
-        return tables_2d(grid, self.arch.width, position_scale(self.arch.sample_size))
+        arch = self.arch
+        return tables_2d(grid, arch.width, position_scale(arch.sample_size), arch.position_base)
