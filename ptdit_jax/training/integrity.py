@@ -202,7 +202,7 @@ def decided_by_first(decide: Callable[[], Any]) -> Any:
     if jax.process_count() == 1:
         return decide()
     text = json.dumps(decide()).encode() if jax.process_index() == 0 else b""
-    ocp.multihost.get_barrier_sync_fn()(key=f"ptdit_jax.decision.{next(_decisions)}", timeout_ms=DAY)
+    ocp.multihost.get_barrier_sync_fn()(key=f"ptdit_jax-decision-{next(_decisions)}", timeout_ms=DAY)
     length = int(ocp.multihost.broadcast_one_to_all(np.int32(len(text))))
     padded = np.frombuffer(text.ljust(length), np.uint8)
     return json.loads(np.asarray(ocp.multihost.broadcast_one_to_all(padded)).tobytes())
