@@ -90,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
                 f"{package} is not installed; conversions need it: "
                 "pip install -r requirements-torch.txt -c constraints.txt"
             )
-    from ptdit_jax.convert import conversion  # needs torch
+    from ptdit_jax.convert import conversion, inspection  # need torch
 
     if args.verb == "to-torch":
         options = {"ema": args.ema, "dtype": args.dtype, "verify": not args.no_verify}
@@ -98,7 +98,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     config = None if args.config is None else read_config(args.config, args.overrides)
     if args.verb == "inspect":
-        return 0 if conversion.inspect(args.weights, config, args.key) else cli.USER_ERROR
+        return 0 if inspection.inspect(args.weights, config, args.key) else cli.USER_ERROR
     conversion.from_torch(args.weights, config, args.out, key=args.key, verify=not args.no_verify)
     return 0
 

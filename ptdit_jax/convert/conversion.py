@@ -10,7 +10,6 @@ import importlib.metadata
 import itertools
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,19 +18,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
-from flax import nnx
 
 from ptdit_jax import config as rules
-from ptdit_jax import models
-from ptdit_jax.convert import export, parity, released, weights
+from ptdit_jax.convert import export, inspection, parity, released, storage, weights
 from ptdit_jax.models import Architecture
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
 DTYPES = ("float32", "bfloat16")
 COPIED = ("modeling_ptdit.py", "sample.py", "requirements.txt")
-BLOCK = re.compile(r"(transformer_)?blocks\.(\d+)\.")  # starts the names of a block's tensors
 BUFFER_TOLERANCE = 0.01  # half-precision files round the positions; other positions differ by 1 and more
 
 
@@ -67,16 +62,16 @@ def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, ve
     arch = architecture(config)
     with staged(out) as folder:
         found = weights.open_weights(path, key)
-        announce(found)
+        inspection.announce(found)
         released.check_names(found.shapes, arch)
         check_positions(found, arch, config.data.frames)
         flat = released.assemble(found.read, arch)
         # Orbax copies numpy arrays before it writes them, and JAX's not.
-        params = nested({path: jax.device_put(flat.pop(path)) for path in list(flat)})
+        params = storage.nested({path: jax.device_put(flat.pop(path)) for path in list(flat)})
 
         stored = config.copy_and_resolve_references()
         stored.sampling.ema = 0
-        save(folder / "checkpoints", params, json.loads(rules.to_json(stored)))
+        storage.save(folder / "checkpoints", params, json.loads(rules.to_json(stored)))
         del params
         (folder / "config.json").write_text(rules.to_json(stored))
 
@@ -84,7 +79,7 @@ def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, ve
         if verify:
             which = parity.cases(arch, rules.layout(config)[0])
             theirs = parity.run_torch(arch, found.read, which)
-            ours = parity.run_ours(arch, restore(folder / "checkpoints" / "0", "params", arch), which)
+            ours = parity.run_ours(arch, storage.restore(folder / "checkpoints" / "0", "params", arch), which)
             report = parity.compare(which, ours, theirs)
         parity.conclude(report, folder / "parity.json")
     print(
@@ -120,7 +115,7 @@ def to_torch(
     if name not in names:
         raise ValueError(f"--ema={name}: {step} has {', '.join(names)}")
     with staged(out) as folder:
-        params = restore(step, name, arch)
+        params = storage.restore(step, name, arch)
         leaves, structure = jax.tree.flatten(params)
         del params
         for i, leaf in enumerate(leaves):
@@ -139,7 +134,9 @@ def to_torch(
         name_of_buffer = released.BUFFER[arch.family]
         buffer = released.declared_positions(arch, config.data.frames)
         shapes = {name_of_buffer: buffer.shape, **released.released_shapes(arch)}
-        tensors = itertools.chain([(name_of_buffer, buffer)], released.disassemble(flattened(params), arch))
+        tensors = itertools.chain(
+            [(name_of_buffer, buffer)], released.disassemble(storage.flattened(params), arch)
+        )
         weights.write_safetensors(folder / "model.safetensors", shapes, tensors, dtype=dtype)
         del params, tensors
 
@@ -154,57 +151,6 @@ def to_torch(
             (folder / "config.json").write_text(rules.to_json(config))
     where = f"see {out}/README.md" if arch.family == "ptdit" else f"{out}/model.safetensors"
     print(f"{number_of_parameters(arch):,} parameters ({name}, {dtype}): {out}/  ({where})")
-
-
-def inspect(path: Path, config: Any | None, key: str | None = None) -> bool:
-    """Print what a file of weights is, and what a config's network lacks or does not know in it.
-
-    Args:
-      path: see `weights.open_weights`.
-      config: to compare with, or None.
-      key: see `weights.open_weights`.
-
-    Returns:
-      Whether the tensors are those of the config's network (True without one).
-
-    Raises:
-      ValueError: the file cannot be read.
-      OSError: there is no such file.
-    """
-    found = weights.open_weights(path, key)
-    announce(found)
-    buffers = released.BUFFER.values()
-    size = sum(int(np.prod(shape)) for name, shape in found.shapes.items() if name not in buffers)
-    blocks = {match[2] for name in found.tensors if (match := BLOCK.match(name))}
-    counted: dict[str, int] = {}
-    for tensor in found.tensors.values():
-        counted[tensor.dtype] = counted.get(tensor.dtype, 0) + 1
-    print(f"{len(found.tensors)} tensors, {size:,} parameters, {len(blocks)} blocks")
-    print("dtypes: " + ", ".join(f"{count} {dtype}" for dtype, count in sorted(counted.items())))
-    for name, tensor in found.tensors.items():
-        match = BLOCK.match(name)
-        if match is None or match[2] == "0":
-            print(f"  {name} {list(tensor.shape)} {tensor.dtype}")
-    if len(blocks) > 1:
-        print(f"  ... {len(blocks) - 1} more blocks")
-    if config is None:
-        return True
-    try:
-        released.check_names(found.shapes, architecture(config))
-    except ValueError as error:
-        print(str(error).replace(": ", ":\n  ", 1).replace(" | ", "\n  "))
-        return False
-    print("every tensor of the config's network is there, and no other")
-    return True
-
-
-def announce(found: weights.Weights) -> None:
-    """Say which network of a file is taken."""
-    where = f" under {found.key!r}" if found.key else ""
-    print(f"{found.path}: {len(found.tensors)} tensors{where}")
-    others = [key for key in found.keys if key != found.key]
-    if others:
-        print(f"also there, for --key: {', '.join(map(repr, others))}")
 
 
 def check_positions(found: weights.Weights, arch: Architecture, frames: int) -> None:
@@ -249,57 +195,6 @@ def staged(out: Path) -> Iterator[Path]:
         folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def nested(flat: dict[released.Path, np.ndarray]) -> dict[Any, Any]:
-    """{path: array} as nested dicts, the form of parameters in a checkpoint."""
-    tree: dict[Any, Any] = {}
-    for path, array in flat.items():
-        level = tree
-        for part in path[:-1]:
-            level = level.setdefault(part, {})
-        level[path[-1]] = array
-    return tree
-
-
-def flattened(tree: dict[Any, Any], path: released.Path = ()) -> dict[released.Path, np.ndarray]:
-    """The inverse of `nested`, without copies."""
-    if not isinstance(tree, dict):
-        return {path: np.asarray(tree)}
-    return {p: array for name, child in tree.items() for p, array in flattened(child, (*path, name)).items()}
-
-
-def save(checkpoints: Path, params: Any, config: dict[str, Any]) -> None:
-    """Write step 0 with the items `params` and `config`, holding at most a gigabyte more than `params`."""
-    handlers = {
-        # Compression would take most of the time, and random bits do not compress.
-        "params": ocp.PyTreeCheckpointHandler(save_concurrent_gb=1, use_compression=False),
-        "config": ocp.JsonCheckpointHandler(),
-    }
-    options = ocp.CheckpointManagerOptions(enable_async_checkpointing=False)
-    with ocp.CheckpointManager(checkpoints, options=options, item_handlers=handlers) as manager:
-        args = ocp.args.Composite(params=ocp.args.PyTreeSave(params), config=ocp.args.JsonSave(config))
-        manager.save(0, args=args)
-
-
-def restore(step: Path, name: str, arch: Architecture) -> Any:
-    """Parameters of a checkpoint: nested dicts of arrays on the first device; reads a gigabyte at a time.
-
-    Raises:
-      CheckpointError: they cannot be read, or belong to another network.
-    """
-    state = nnx.state(nnx.eval_shape(lambda: models.build(arch, nnx.Rngs(0))), nnx.Param)
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), nnx.to_pure_dict(state)
-    )
-    args = ocp.args.PyTreeRestore(abstract, ocp.checkpoint_utils.construct_restore_args(abstract))
-    try:
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(restore_concurrent_gb=1)) as checkpointer:
-            return checkpointer.restore(step / name, args=args)
-    except (OSError, ValueError, KeyError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise checkpoint.CheckpointError(f"checkpoint {step / name} cannot be read: {reason}") from error
 
 
 def number_of_parameters(arch: Architecture) -> int:

@@ -9,7 +9,7 @@ from flax import nnx
 
 from configs import c2i_digits
 from ptdit_jax import config as rules
-from ptdit_jax.convert import conversion, parity
+from ptdit_jax.convert import conversion, parity, storage
 from tests.models import tiny
 
 TINY = {
@@ -42,7 +42,7 @@ def random_params(config, seed=0):
     """Weights that leave no part idle, nested dicts of numpy arrays."""
     module = tiny.filled(tiny.abstract(conversion.architecture(config)), seed)
     tree = nnx.to_pure_dict(nnx.state(module))
-    return conversion.nested(conversion.flattened(tree))
+    return storage.nested(storage.flattened(tree))
 
 
 def write_checkpoint(folder, config, **trees):
@@ -57,7 +57,7 @@ def write_checkpoint(folder, config, **trees):
 def released_tensors(config, seed=0):
     """A random state dict in the released layout, buffer included."""
     arch = conversion.architecture(config)
-    tensors = dict(conversion.released.to_released(conversion.flattened(random_params(config, seed)), arch))
+    tensors = dict(conversion.released.to_released(storage.flattened(random_params(config, seed)), arch))
     tensors[conversion.released.BUFFER[arch.family]] = conversion.released.declared_positions(
         arch, config.data.frames
     )

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from configs import t2i_xl_1024
 from ptdit_jax import sample
-from ptdit_jax.convert import conversion, parity, released
+from ptdit_jax.convert import conversion, parity, released, storage
 from ptdit_jax.convert.export import modeling_ptdit
 from tests.convert import small
 from tests.models import test_released_layout
@@ -22,7 +22,7 @@ spec = test_released_layout.spec
 
 
 def assert_equal_trees(a, b):
-    a, b = conversion.flattened(a), conversion.flattened(b)
+    a, b = storage.flattened(a), storage.flattened(b)
     assert set(a) == set(b)
     for path in a:
         assert a[path].dtype == b[path].dtype == np.float32
@@ -140,7 +140,7 @@ def test_jax_to_torch_to_jax(run, ema, tmp_path, capsys, monkeypatch):
         assert 0 < report["relative_difference"] < 1e-4
     conversion.from_torch(tmp_path / "torch", config, tmp_path / "back", verify=False)
     arch = conversion.architecture(config)
-    back = conversion.restore(tmp_path / "back" / "checkpoints" / "0", "params", arch)
+    back = storage.restore(tmp_path / "back" / "checkpoints" / "0", "params", arch)
     assert_equal_trees(back, trees[ema or "ema_0.9"])
     if ema is None:
         out = tmp_path / "a.png"
@@ -161,7 +161,7 @@ def test_bfloat16(run, tmp_path):
     conversion.to_torch(folder, tmp_path / "torch", dtype="bfloat16")
     tensors = load_file(tmp_path / "torch" / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
-    exact = released.to_released(conversion.flattened(trees["ema_0.9"]), conversion.architecture(config))
+    exact = released.to_released(storage.flattened(trees["ema_0.9"]), conversion.architecture(config))
     for name, tensor in exact.items():
         assert torch.equal(tensors[name], torch.from_numpy(np.array(tensor)).bfloat16()), name
     model = modeling_ptdit.load(tmp_path / "torch", dtype=torch.bfloat16)
@@ -221,9 +221,9 @@ def test_random_configs(options):
 
 def check_same_function(config, arch, window, number):
     params = small.random_params(config)
-    tensors = released.to_released(conversion.flattened(params), arch)
+    tensors = released.to_released(storage.flattened(params), arch)
     assert {name: tensor.shape for name, tensor in tensors.items()} == released.released_shapes(arch)
-    assert_equal_trees(conversion.nested(released.from_released(tensors, arch)), params)
+    assert_equal_trees(storage.nested(released.from_released(tensors, arch)), params)
     which = small.all_cases(arch, window)
     which = [which[number % len(which)]]
     theirs = parity.run_torch(arch, tensors.__getitem__, which)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from ptdit_jax import cli
 from ptdit_jax import config as rules
 from ptdit_jax.convert import __main__ as convert
-from ptdit_jax.convert import conversion, released, torch_dit
+from ptdit_jax.convert import conversion, inspection, released, storage, torch_dit
 from ptdit_jax.diffusion import samplers
 from tests.convert import small
 from tests.models import tiny
@@ -84,7 +84,7 @@ def converted(request, tmp_path_factory):
 def ours(config, folder):
     """Our network with the converted weights, a jitted function of (x, t, labels)."""
     arch = conversion.architecture(config)
-    params = conversion.restore(folder / "ours" / "checkpoints" / "0", "params", arch)
+    params = storage.restore(folder / "ours" / "checkpoints" / "0", "params", arch)
     network = small.network(config, params)
     return lambda x, t, labels: tiny.run(network, x, t, labels, window=(1, 2, 2))
 
@@ -139,7 +139,7 @@ def test_back_to_the_public_file_bit_by_bit(converted, tmp_path, capsys):
 
 def test_inspect_counts_its_blocks(converted, capsys):
     _, config, _, folder = converted
-    assert conversion.inspect(folder / "0400000.pt", config)
+    assert inspection.inspect(folder / "0400000.pt", config)
     printed = capsys.readouterr().out
     assert "tensors under 'ema'" in printed
     assert (
