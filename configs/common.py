@@ -49,8 +49,12 @@ def get_config() -> ml_collections.ConfigDict:
     model.extraction = "average"  # "average", "top_left", "random", "similarity" (Table 2)
     model.injection = "cross_attention"  # "cross_attention", "interpolate", "linear" (Table 2)
     model.mediators = (1, 8, 8)  # family "dam": mediator tokens at most, along frames, rows and columns
-    # What is embedded of t: "1000t", or "1-t" (families "dit", "dam": SiT's, for its weights)
+    # What is embedded of t: "1000t"; for weights of families "dit" and "dam" also "1-t" (SiT's) and "1000t_diffusers"
+    # (1000t at the frequencies of DiT in diffusers, which are not DiT's, if they were trained there).
     model.time_input = "1000t"
+    model.size_condition = (
+        0  # "pixart": 8 = its MS models, which embed the size in (8) pixels a latent pixel; 0 = not
+    )
     model.positions = "grid"  # "grid", or "released" (the release's scrambled rows on non-square grids)
     model.compute_dtype = "float32"  # "float32" or "bfloat16"; parameters, norms and softmax stay float32
     # What the backward pass keeps: "none" everything; "block" the blocks' inputs; "attention" and the outputs of

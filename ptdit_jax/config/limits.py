@@ -20,6 +20,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "model.classes": ("at least 1", lambda v: v >= 1),
     "model.text_dim": ("at least 1", lambda v: v >= 1),
     "model.text_length": ("at least 1", lambda v: v >= 1),
+    "model.size_condition": ("at least 0 (0 for none)", lambda v: v >= 0),
     "model.attention_chunk": ("at least 0 (0 for all queries at once)", lambda v: v >= 0),
     "data.height": ("at least 1", lambda v: v >= 1),
     "data.width": ("at least 1", lambda v: v >= 1),

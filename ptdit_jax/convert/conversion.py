@@ -9,8 +9,10 @@ import dataclasses
 import importlib.metadata
 import itertools
 import json
+import math
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,20 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
+from data_pipelines.text import NULL_FILE, write_null
 from ptdit_jax import config as rules
-from ptdit_jax.convert import export, inspection, parity, released, storage, weights
+from ptdit_jax import models
+from ptdit_jax.convert import export, inspection, layouts, matching, parity, storage, weights
+from ptdit_jax.convert.layouts.base import Layout
+from ptdit_jax.experiment import null_text
 from ptdit_jax.models import Architecture
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
 DTYPES = ("float32", "bfloat16")
 COPIED = ("modeling_ptdit.py", "sample.py", "requirements.txt")
-BUFFER_TOLERANCE = 0.01  # half-precision files round the positions; other positions differ by 1 and more
 
 
 def architecture(config: Any) -> Architecture:
@@ -37,7 +43,7 @@ def architecture(config: Any) -> Architecture:
       ValueError: its family has no PyTorch layout.
     """
     arch = rules.architecture(config)
-    released.check_family(arch)
+    layouts.of_family(arch.family)
     return arch
 
 
@@ -63,9 +69,9 @@ def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, ve
     with staged(out) as folder:
         found = weights.open_weights(path, key)
         inspection.announce(found)
-        released.check_names(found.shapes, arch)
-        check_positions(found, arch, config.data.frames)
-        flat = released.assemble(found.read, arch)
+        layout = matching.match(found, arch, config)
+        null = matching.stored_null_text(found, layout, config)
+        flat = layout.assemble(found.read, arch)
         # Orbax copies numpy arrays before it writes them, and JAX's not.
         params = storage.nested({path: jax.device_put(flat.pop(path)) for path in list(flat)})
 
@@ -74,11 +80,13 @@ def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, ve
         storage.save(folder / "checkpoints", params, json.loads(rules.to_json(stored)))
         del params
         (folder / "config.json").write_text(rules.to_json(stored))
+        if null is not None:
+            write_null(folder / NULL_FILE, *null)
 
         report = parity.UNCHECKED
         if verify:
             which = parity.cases(arch, rules.layout(config)[0])
-            theirs = parity.run_torch(arch, found.read, which)
+            theirs = parity.run_torch(arch, layout.original(found.read), which)
             ours = parity.run_ours(arch, storage.restore(folder / "checkpoints" / "0", "params", arch), which)
             report = parity.compare(which, ours, theirs)
         parity.conclude(report, folder / "parity.json")
@@ -88,26 +96,35 @@ def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, ve
 
 
 def to_torch(
-    path: Path, out: Path, *, ema: str | None = None, dtype: str = "float32", verify: bool = True
+    path: Path,
+    out: Path,
+    *,
+    ema: str | None = None,
+    dtype: str = "float32",
+    layout: str = "original",
+    verify: bool = True,
 ) -> None:
     """Write a checkpoint as a folder of PyTorch weights and code that need nothing of this project.
 
-    DiT's weights come without code: they are for the public code of DiT or SiT.
+    Weights of the baselines come without code: they are for the authors' code or for diffusers.
 
     Args:
       path: a run's folder or one step of it, see `checkpoint.find`.
       out: folder to make.
       ema: "params" or the name of an average; None takes what `sample` takes.
       dtype: of the weights in the file, one of `DTYPES`.
+      layout: one of `layouts.NAMES`.
       verify: compare the two networks, both with the weights as they are in the file.
 
     Raises:
-      ValueError: there is no such checkpoint or average, a value is not finite, or parity fails.
+      ValueError: there is no such checkpoint, average or layout, a value is not finite, or parity fails.
       OSError: a file cannot be read or written.
     """
     step = checkpoint.find(path)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
     arch = architecture(config)
+    form = layouts.named(arch.family, layout)
+    facts = form.facts(arch) if form.facts else None
     name = ema or ema_name(config.sampling.ema)
     names = sorted(
         p.name for p in step.iterdir() if p.is_dir() and (p.name == "params" or p.name.startswith("ema_"))
@@ -131,48 +148,50 @@ def to_torch(
 
         which = parity.cases(arch, rules.layout(config)[0])
         ours = parity.run_ours(arch, params, which) if verify else []
-        name_of_buffer = released.BUFFER[arch.family]
-        buffer = released.declared_positions(arch, config.data.frames)
-        shapes = {name_of_buffer: buffer.shape, **released.released_shapes(arch)}
-        tensors = itertools.chain(
-            [(name_of_buffer, buffer)], released.disassemble(storage.flattened(params), arch)
-        )
-        weights.write_safetensors(folder / "model.safetensors", shapes, tensors, dtype=dtype)
+        untrained = computed(form, arch, config, step.parent.parent)
+        shapes = {name: array.shape for name, array in untrained.items()} | form.shapes(arch)
+        tensors = itertools.chain(untrained.items(), form.disassemble(storage.flattened(params), arch))
+        file = folder / form.file
+        file.parent.mkdir(exist_ok=True)
+        weights.write(file, shapes, tensors, dtype=dtype)
         del params, tensors
+        if facts is not None:
+            (file.parent / "config.json").write_text(json.dumps(facts, indent=2) + "\n")
 
         report = parity.UNCHECKED
         if verify:
-            written = weights.open_weights(folder / "model.safetensors")
-            report = parity.compare(which, ours, parity.run_torch(arch, written.read, which))
+            written = weights.open_weights(file)
+            report = parity.compare(which, ours, parity.run_torch(arch, form.original(written.read), which))
         parity.conclude(report, folder / "parity.json")
         if arch.family == "ptdit":
             write_export(folder, arch, config, name=name, dtype=dtype, report=report)
         else:
             (folder / "config.json").write_text(rules.to_json(config))
-    where = f"see {out}/README.md" if arch.family == "ptdit" else f"{out}/model.safetensors"
+    where = f"see {out}/README.md" if arch.family == "ptdit" else f"{out}/{form.file}"
     print(f"{number_of_parameters(arch):,} parameters ({name}, {dtype}): {out}/  ({where})")
 
 
-def check_positions(found: weights.Weights, arch: Architecture, frames: int) -> None:
-    """Compare the stored table of positions, where there is one, with that of the config.
+def computed(form: Layout, arch: Architecture, config: Any, workdir: Path) -> dict[str, np.ndarray]:
+    """What a file has besides trained parameters: the table of positions, and the run's empty caption."""
+    found = {form.buffer: form.positions(arch, config.data.frames)} if form.writes_buffer else {}
+    if not form.null_text:
+        return found
+    null = null_text.of_run(config, workdir)
+    if null is None:
+        warn(f"{workdir} has no {NULL_FILE}: {form.null_text}, the empty caption of guidance, is left out")
+        return found
+    states, mask = null
+    if not mask.all():
+        warn(
+            f"{workdir / NULL_FILE} has {mask.sum()} of {len(mask)} states; {form.null_text} has zeros for the rest, "
+            "which its code does not tell from states"
+        )
+    return found | {form.null_text: states}
 
-    Raises:
-      ValueError: it is another one.
-    """
-    buffer = released.BUFFER[arch.family]
-    if buffer not in found.tensors:
-        return
-    wanted, stored = released.declared_positions(arch, frames), found.read(buffer)
-    if stored.shape != wanted.shape:
-        raise ValueError(
-            f"{buffer} has shape {stored.shape}, not {wanted.shape}: model.sample_size={arch.sample_size}, "
-            f"model.patch={arch.patch} or data.frames={frames} are not those of the weights"
-        )
-    difference = np.abs(stored - wanted).max()
-    if not difference <= BUFFER_TOLERANCE:
-        raise ValueError(
-            f"{buffer} differs by up to {difference:.2g} from the positions of the config's network"
-        )
+
+def warn(line: str) -> None:
+    """Print what a user should know."""
+    print(f"warning: {line}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -199,7 +218,8 @@ def staged(out: Path) -> Iterator[Path]:
 
 def number_of_parameters(arch: Architecture) -> int:
     """Trained numbers of the network."""
-    return sum(int(np.prod(shape)) for shape in released.released_shapes(arch).values())
+    module = nnx.eval_shape(lambda: models.build(arch, nnx.Rngs(0)))
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
 
 
 def write_export(

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ptdit_jax import config as rules
-from ptdit_jax.convert import released, weights
+from ptdit_jax.convert import layouts, matching, weights
+from ptdit_jax.convert.layouts import foreign
 
 BLOCK = re.compile(r"(transformer_)?blocks\.(\d+)\.")  # starts the names of a block's tensors
 
@@ -29,7 +30,7 @@ def inspect(path: Path, config: Any | None, key: str | None = None) -> bool:
     """
     found = weights.open_weights(path, key)
     announce(found)
-    buffers = released.BUFFER.values()
+    buffers = {name for layout in layouts.LAYOUTS for name in (layout.buffer, layout.null_text)}
     size = sum(int(np.prod(shape)) for name, shape in found.shapes.items() if name not in buffers)
     blocks = {match[2] for name in found.tensors if (match := BLOCK.match(name))}
     counted: dict[str, int] = {}
@@ -43,15 +44,30 @@ def inspect(path: Path, config: Any | None, key: str | None = None) -> bool:
             print(f"  {name} {list(tensor.shape)} {tensor.dtype}")
     if len(blocks) > 1:
         print(f"  ... {len(blocks) - 1} more blocks")
+    print(what(found))
     if config is None:
         return True
     try:
-        released.check_names(found.shapes, rules.architecture(config))
+        matching.match(found, rules.architecture(config), config)
     except ValueError as error:
         print(str(error).replace(": ", ":\n  ", 1).replace(" | ", "\n  "))
         return False
     print("every tensor of the config's network is there, and no other")
     return True
+
+
+def what(found: weights.Weights) -> str:
+    """A line about the layout of a file and the network that its shapes are of, or about the project that it is of."""
+    if recognised := layouts.recognised(found.shapes):
+        layout = recognised[0]
+        fields = {"family": layout.family, **layout.implied(found.shapes)}
+        network = ", ".join(f"model.{name}={value!r}" for name, value in fields.items())
+        return f"the layout of {layout.title}: {network}"
+    name = foreign.class_name(found.facts)
+    other = foreign.of_names(found.shapes) or (
+        f"{name} of diffusers" if name else "no layout that is known here"
+    )
+    return f"{other}; {layouts.supported()}"
 
 
 def announce(found: weights.Weights) -> None:

@@ -9,12 +9,12 @@ import orbax.checkpoint as ocp
 from flax import nnx
 
 from ptdit_jax import models
-from ptdit_jax.convert import released
+from ptdit_jax.convert.layouts import base
 from ptdit_jax.models import Architecture
 from ptdit_jax.training import checkpoint
 
 
-def nested(flat: dict[released.Path, np.ndarray]) -> dict[Any, Any]:
+def nested(flat: dict[base.Path, np.ndarray]) -> dict[Any, Any]:
     """{path: array} as nested dicts, the form of parameters in a checkpoint."""
     tree: dict[Any, Any] = {}
     for path, array in flat.items():
@@ -25,7 +25,7 @@ def nested(flat: dict[released.Path, np.ndarray]) -> dict[Any, Any]:
     return tree
 
 
-def flattened(tree: dict[Any, Any], path: released.Path = ()) -> dict[released.Path, np.ndarray]:
+def flattened(tree: dict[Any, Any], path: base.Path = ()) -> dict[base.Path, np.ndarray]:
     """The inverse of `nested`, without copies."""
     if not isinstance(tree, dict):
         return {path: np.asarray(tree)}

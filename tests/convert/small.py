@@ -9,7 +9,7 @@ from flax import nnx
 
 from configs import c2i_digits
 from ptdit_jax import config as rules
-from ptdit_jax.convert import conversion, parity, storage
+from ptdit_jax.convert import conversion, layouts, parity, storage
 from tests.models import tiny
 
 TINY = {
@@ -57,10 +57,9 @@ def write_checkpoint(folder, config, **trees):
 def released_tensors(config, seed=0):
     """A random state dict in the released layout, buffer included."""
     arch = conversion.architecture(config)
-    tensors = dict(conversion.released.to_released(storage.flattened(random_params(config, seed)), arch))
-    tensors[conversion.released.BUFFER[arch.family]] = conversion.released.declared_positions(
-        arch, config.data.frames
-    )
+    layout = layouts.named(arch.family)
+    tensors = layout.to_tensors(storage.flattened(random_params(config, seed)), arch)
+    tensors[layout.buffer] = layout.positions(arch, config.data.frames)
     return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
 
 
