@@ -84,7 +84,10 @@ def read_config(file: Path, overrides: list[str]) -> Any:
     if not file.is_file():
         raise ValueError(f"--config={file}: there is no such file")
     content = json_files.read(file, "config")
-    return rules.from_json(json.dumps(content.get("config", content)))
+    try:
+        return rules.from_json(json.dumps(content.get("config", content)))
+    except ValueError as error:
+        raise ValueError(f"--config={file}: {error}") from error
 
 
 def main(args: argparse.Namespace) -> int:

@@ -6,7 +6,6 @@ of them only hold values.
 """
 
 import argparse
-import collections
 import pathlib
 import pickle
 import re
@@ -31,9 +30,17 @@ PATHS = {
     "Path": pathlib.PurePath,
     "PurePath": pathlib.PurePath,
 }
+
+
+def plain_dict(factory: Any = None, *entries: Any) -> dict[Any, Any]:
+    """What a `defaultdict` is read as: PyTorch's reader fills no other kind; what it would make of a miss is lost."""
+    del factory
+    return dict(*entries)
+
+
 HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     argparse.Namespace,
-    collections.defaultdict,
+    (plain_dict, "collections.defaultdict"),
     *(
         (kind, f"builtins.{kind.__name__}") for kind in (dict, float, int, list, set, str, tuple)
     ),  # of defaultdict
