@@ -29,6 +29,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.classes = 1000  # number of classes; the null class of guidance is one more row
     model.text_dim = 4096  # features of the text encoder's states
     model.text_length = 120  # text tokens L
+    # Which tokens of the empty caption count: "own", those of its mask; "caption", as many as the caption has that it
+    # replaces (PixArt-α's code, for its learned empty caption of L tokens)
+    model.null_mask = "own"
     model.adaln = (
         "auto"  # "single" (shared, text models), "zero" (a Linear a block); auto: text single, else zero
     )

@@ -8,6 +8,7 @@ from ptdit_jax.training.optimizer import SCHEDULES
 
 CHOICES = {
     "optimizer.schedule": tuple(SCHEDULES),
+    "model.null_mask": ("own", "caption"),
     "train.on_nonfinite": ("stop", "skip"),
 }
 """Fields that name something, where no other part of the project checks the name."""

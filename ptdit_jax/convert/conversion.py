@@ -181,7 +181,7 @@ def computed(form: Layout, arch: Architecture, config: Any, workdir: Path) -> di
         warn(f"{workdir} has no {NULL_FILE}: {form.null_text}, the empty caption of guidance, is left out")
         return found
     states, mask = null
-    if not mask.all():
+    if not mask.all() and config.model.null_mask == "own":
         warn(
             f"{workdir / NULL_FILE} has {mask.sum()} of {len(mask)} states; {form.null_text} has zeros for the rest, "
             "which its code does not tell from states"

@@ -88,4 +88,10 @@ def stored_null_text(found: Weights, layout: Layout, config: Any) -> null_text.N
             f"{layout.null_text} has shape {states.shape}; model.text_length={model.text_length} and model.text_dim="
             f"{model.text_dim} take ({model.text_length}, {model.text_dim})"
         )
+    if model.null_mask == "own":
+        print(
+            f"warning: {layout.null_text} is learned with the mask of the caption that it replaces; guidance with "
+            "model.null_mask='own' counts all of its tokens, 'caption' does as the authors' code",
+            file=sys.stderr,
+        )
     return null_text.padded(config, states)

@@ -12,7 +12,12 @@ PIXART = {"model__family": "pixart", "model__condition": "text", "model__width":
 PIXART |= {f"model__{name}": value for name, value in TEXT.items()}
 PIXART |= {"model__channels": 2, "model__out_channels": 4, "data__pixels_per_latent": 8}
 PIXART |= {"diffusion__path": "vp", "diffusion__prediction": "eps", "diffusion__learn_variance": True}
-PIXART |= {"diffusion__times": "uniform", "sampling__sampler": "ddpm", "model__sample_size": 8}
+PIXART |= {
+    "model__null_mask": "caption",
+    "diffusion__times": "uniform",
+    "sampling__sampler": "ddpm",
+    "model__sample_size": 8,
+}
 DIT = {name: value for name, value in PIXART.items() if "text" not in name and "condition" not in name}
 DIT |= {"model__family": "dit"}
 

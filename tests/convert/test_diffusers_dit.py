@@ -1,11 +1,14 @@
 """DiT in diffusers: its folder, its config.json and its names, both ways, against its own module."""
 
+import importlib
 import json
 
 import numpy as np
 import pytest
 import torch
 
+from ptdit_jax import config as rules
+from ptdit_jax.convert import __main__ as convert
 from ptdit_jax.convert import conversion, layouts
 from tests.convert import published, small
 from tests.models import tiny
@@ -145,3 +148,53 @@ def test_sit_has_no_layout_in_diffusers(tmp_path):
 def test_ptdit_has_its_own_layout_only():
     with pytest.raises(ValueError, match=r"--layout=diffusers: model.family='ptdit' has original"):
         layouts.named("ptdit", "diffusers")
+
+
+@pytest.mark.parametrize(
+    ("name", "cls", "changes"),
+    [
+        ("c2i_imagenet_256_dit_xl", "DiTTransformer2DModel", {}),
+        ("t2i_pixart_1024", "PixArtTransformer2DModel", {"size_condition": 8}),
+        ("t2i_pixart_256", "PixArtTransformer2DModel", {}),
+    ],
+)
+def test_the_published_sizes(name, cls, changes):
+    """Names, shapes and facts of the full networks are those of diffusers' class; nothing is allocated."""
+    import diffusers
+
+    config = importlib.import_module(f"configs.{name}").get_config()
+    config.model.update(changes)
+    arch = conversion.architecture(config)
+    layout = layouts.named(arch.family, "diffusers")
+    facts = {key: value for key, value in layout.facts(arch).items() if key != "_class_name"}
+    with torch.device("meta"):
+        model = getattr(diffusers, cls)(**facts)
+    assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == layout.shapes(arch)
+    assert layout.implied(layout.shapes(arch)).items() <= vars(arch).items()
+    original = layouts.named(arch.family)
+    assert original.implied(original.shapes(arch)).items() <= vars(arch).items()
+
+
+def test_the_command_line(folder, tmp_path, capsys):
+    """`--layout` of to-torch, and what `inspect` says of the folder."""
+    config = tmp_path / "config.json"
+    config.write_text(rules.to_json(published.dit_config()))
+    arguments = ["from-torch", folder, f"--config={config}", "--out", tmp_path / "run", "--no-verify"]
+    assert convert.main(convert.parse([str(argument) for argument in arguments])) == 0
+    arguments = [
+        "to-torch",
+        "--checkpoint",
+        tmp_path / "run",
+        "--layout=diffusers",
+        "--out",
+        tmp_path / "out",
+    ]
+    assert convert.main(convert.parse([*map(str, arguments), "--no-verify"])) == 0
+    assert convert.main(convert.parse(["inspect", str(tmp_path / "out")])) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "the layout of DiT in diffusers: model.family='dit', model.depth=2, model.width=48, model.channels=2"
+        in printed
+    )
+    for name in ("diffusion_pytorch_model.safetensors", "config.json"):
+        assert (tmp_path / "out" / "transformer" / name).is_file()

@@ -147,6 +147,15 @@ def test_another_table_of_positions_is_a_warning(converted, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("converted", [False], indirect=True)
+def test_a_learned_null_caption_that_counts_by_its_own_mask(converted, tmp_path, capsys):
+    _, _, _, _, folder = converted
+    config = published.pixart_config(False, model__null_mask="own")
+    conversion.from_torch(folder / "PixArt-XL-2.pth", config, tmp_path / "ours", verify=False)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert "warning: y_embedder.y_embedding is learned with the mask of the caption that it replaces" in line
+
+
+@pytest.mark.parametrize("converted", [False], indirect=True)
 def test_a_null_caption_of_another_size(converted, tmp_path):
     _, _, _, state, _ = converted
     torch.save({"state_dict": state | {"y_embedder.y_embedding": torch.zeros(9, 8)}}, tmp_path / "w.pth")
@@ -157,8 +166,8 @@ def test_a_null_caption_of_another_size(converted, tmp_path):
 
 
 def test_a_short_empty_caption_goes_out_with_a_warning(tmp_path, capsys):
-    """A run that was trained here has as many states as its empty caption."""
-    config = published.pixart_config(ms=False)
+    """A run that was trained here has as many states as its empty caption, and counts those only."""
+    config = published.pixart_config(ms=False, model__null_mask="own")
     params = small.random_params(config)
     run = small.write_checkpoint(tmp_path / "run", config, **{"ema_0.9": params})
     conversion.to_torch(run, tmp_path / "none", verify=False)
