@@ -186,3 +186,8 @@ def test_ms_weights_need_the_size_condition(converted, tmp_path):
     wanted = f"model.size_condition={8 * (not ms)}, the weights have {8 * ms} "
     with pytest.raises(ValueError, match=wanted):
         conversion.from_torch(tmp_path / "w.safetensors", other, tmp_path / "ours")
+
+
+def test_sizes_are_embedded_in_pixels():
+    with pytest.raises(ValueError, match=r"model.size_condition=4 must be 0 or data.pixels_per_latent=8"):
+        published.pixart_config(ms=False, model__size_condition=4)
