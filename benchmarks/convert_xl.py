@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from configs import t2i_xl_1024
-from ptdit_jax.convert import conversion, released, weights
+from ptdit_jax.convert import conversion, layouts, weights
 
 CONFIG = "configs/t2i_xl_1024.py"
 
@@ -56,14 +56,14 @@ def write_random(file: Path) -> None:
     """A released file of normal weights that keep variances."""
     config = t2i_xl_1024.get_config()
     arch = conversion.architecture(config)
-    buffer = released.declared_positions(arch, config.data.frames)
-    buffer_name = released.BUFFER[arch.family]
-    shapes = {buffer_name: buffer.shape, **released.released_shapes(arch)}
+    layout = layouts.named(arch.family)
+    buffer = layout.positions(arch, config.data.frames)
+    shapes = {layout.buffer: buffer.shape, **layout.shapes(arch)}
     rng = np.random.default_rng(0)
 
     def tensors() -> Iterator[tuple[str, np.ndarray]]:
         for name, shape in shapes.items():
-            if name == buffer_name:
+            if name == layout.buffer:
                 yield name, buffer
                 continue
             scale = np.prod(shape[1:]) ** -0.5 if len(shape) > 1 and "table" not in name else 0.02

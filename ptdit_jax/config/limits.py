@@ -12,6 +12,7 @@ LARGEST = 2**31 - 1  # of whole numbers, seeds apart: XLA counts in 32 bits
 
 CHOICES = {
     "optimizer.schedule": tuple(SCHEDULES),
+    "model.null_mask": ("own", "caption"),
     "train.on_nonfinite": ("stop", "skip"),
     "checkpoint.on_damage": ("stop", "previous"),
 }
@@ -31,6 +32,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "model.classes": ("at least 1", lambda v: v >= 1),
     "model.text_dim": ("at least 1", lambda v: v >= 1),
     "model.text_length": ("at least 1", lambda v: v >= 1),
+    "model.size_condition": ("at least 0 (0 for none)", lambda v: v >= 0),
     "model.attention_chunk": ("at least 0 (0 for all queries at once)", lambda v: v >= 0),
     "data.height": ("at least 1", lambda v: v >= 1),
     "data.width": ("at least 1", lambda v: v >= 1),

@@ -123,6 +123,11 @@ def _network(config: Config) -> Iterable[str]:
             f"model.out_channels={model.out_channels} must be 0 or {' or '.join(map(str, allowed))} with "
             f"model.channels={arch.channels} and diffusion.learn_variance={learn_variance}"
         )
+    if model.size_condition not in (0, config.data.pixels_per_latent):
+        yield (
+            f"model.size_condition={model.size_condition} must be 0 or data.pixels_per_latent="
+            f"{config.data.pixels_per_latent}, so that sizes are embedded in pixels"
+        )
     mesh = config.mesh
     if arch.width % (max(mesh.fsdp, 1) * max(mesh.context, 1)):
         yield (

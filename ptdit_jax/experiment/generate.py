@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tqdm
 from jax.sharding import Mesh
@@ -20,6 +19,7 @@ from ptdit_jax.diffusion.samplers import State
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.parallel.rules import batch_sharding, replicated
+from ptdit_jax.training.denoising import null_condition
 
 
 def labels_in_turn(count: int, classes: int, only: int | None = None) -> np.ndarray:
@@ -96,9 +96,7 @@ def generate(
 
         if unconditional:
             return lambda x, t: denoise(x, t, (None, keys))
-        nulls = jax.tree.map(
-            lambda given, null: jnp.broadcast_to(null, given.shape), condition, experiment.null
-        )
+        nulls = null_condition(condition, experiment.null)
         interval, channels = tuple(sampling.guidance_interval), sampling.guidance_channels
         return classifier_free(
             denoise, (condition, keys), (nulls, keys), sampling.guidance, interval, channels

@@ -85,6 +85,9 @@ def forward(arch: Architecture, layout: Windowing, text_tokens: int = 0) -> dict
 
     parts["patches"] = linear(grid, patch * arch.channels, width)
     parts["embeddings"] = linear(1, TIME_FEATURES, width) + linear(1, width, width)
+    if arch.size_condition:
+        third = width // 3
+        parts["embeddings"] += linear(3, TIME_FEATURES, third) + linear(3, third, third)
     if arch.condition == "text":
         parts["embeddings"] += linear(text_tokens, arch.text_dim, width) + linear(text_tokens, width, width)
     if arch.adaln == "single":

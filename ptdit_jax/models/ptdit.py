@@ -171,7 +171,7 @@ class PTDiT(nnx.Module):
             raise ValueError(f"t has shape {t.shape}; the network takes one time a sample, ({x.shape[0]},)")
         size, parts = slabs or Slabs(x.shape[2:], 1)
         layout = self.layout(size, window, proxy_ratio, parts)
-        emb, text, text_mask = self.embed_condition(t, condition)
+        emb, text, text_mask = self.embed_condition(t, condition, size)
 
         pattern = "b c f (h p) (w q) -> b f h w (c p q)"
         patches = rearrange(x.astype(self.dtype), pattern, p=arch.patch, q=arch.patch)
@@ -195,8 +195,12 @@ class PTDiT(nnx.Module):
         pattern = "b f h w (p q c) -> b c f (h p) (w q)"
         return rearrange(out, pattern, p=arch.patch, q=arch.patch)
 
-    def embed_condition(self, t: jax.Array, condition: Condition):
-        """emb (B, D) float32 of time and class, text (B, L, D) or None, its mask (B, L) bool or None."""
+    def embed_condition(self, t: jax.Array, condition: Condition, size: Sequence[int]):
+        """emb (B, D) float32 of time and class, text (B, L, D) or None, its mask (B, L) bool or None.
+
+        `size` (F, H, W) is that of the whole latents, for networks that embed it.
+        """
+        del size
         emb = self.time_embedding(t)  # (B, D)
         kind = self.arch.condition
         if kind == "none":

@@ -94,6 +94,7 @@ class Architecture:
     remat: str
     attention_chunk: int
     unroll: int
+    size_condition: int = 0
 
     @property
     def position_base(self) -> int:
@@ -164,10 +165,16 @@ def architecture(
         raise ValueError(
             f"model.mediators={mediators} must be three integers of at least 1 (frames, rows, columns)"
         )
-    time_input = _choice("model.time_input", model.time_input, ("1000t", "1-t"))
+    time_input = _choice("model.time_input", model.time_input, ("1000t", "1-t", "1000t_diffusers"))
     if time_input != "1000t" and family not in ("dit", "dam"):
+        whose = "SiT's" if time_input == "1-t" else "DiT's"
         raise ValueError(
-            f"model.time_input={time_input!r} is SiT's, for model.family='dit' or 'dam'; {family!r} takes '1000t'"
+            f"model.time_input={time_input!r} is {whose}, for model.family='dit' or 'dam'; {family!r} takes '1000t'"
+        )
+    if model.size_condition and (family != "pixart" or width % 3):
+        raise ValueError(
+            f"model.size_condition={model.size_condition} is for model.family='pixart' of a width that 3 divides, not "
+            f"{family!r} of width {width}; use 0"
         )
     if model.unroll < 0 or (model.unroll and (depth // max(shift_every, 1)) % model.unroll):
         raise ValueError(
@@ -204,6 +211,7 @@ def architecture(
         remat=_choice("model.remat", model.remat, ("none", "block", "attention", "dots", "offload")),
         attention_chunk=model.attention_chunk,
         unroll=model.unroll,
+        size_condition=model.size_condition,
     )
 
 

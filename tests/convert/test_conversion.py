@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from configs import t2i_xl_1024
 from ptdit_jax import sample
-from ptdit_jax.convert import conversion, parity, released
+from ptdit_jax.convert import conversion, layouts, parity, storage
 from ptdit_jax.convert.export import modeling_ptdit
 from ptdit_jax.training import checkpoint
 from tests.convert import small
@@ -21,10 +21,11 @@ from tests.models import test_released_layout
 from tests.models.golden import Golden
 
 spec = test_released_layout.spec
+PTDIT = layouts.named("ptdit")
 
 
 def assert_equal_trees(a, b):
-    a, b = conversion.flattened(a), conversion.flattened(b)
+    a, b = storage.flattened(a), storage.flattened(b)
     assert set(a) == set(b)
     for path in a:
         assert a[path].dtype == b[path].dtype == np.float32
@@ -101,7 +102,7 @@ def test_goldens_torch_to_jax_to_torch(name, write, tmp_path):
     conversion.to_torch(tmp_path / "ours", tmp_path / "back", verify=verify)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert set(back) == set(tensors)
-    for key in set(back) - {released.BUFFER["ptdit"]}:
+    for key in set(back) - {PTDIT.buffer}:
         assert torch.equal(back[key], tensors[key]), key
     model = modeling_ptdit.load(tmp_path / "back")
     x, t, (text, mask) = jax.tree.map(lambda a: torch.from_numpy(np.array(a)), golden.inputs())
@@ -142,7 +143,7 @@ def test_jax_to_torch_to_jax(run, ema, tmp_path, capsys, monkeypatch):
         assert 0 < report["relative_difference"] < 1e-4
     conversion.from_torch(tmp_path / "torch", config, tmp_path / "back", verify=False)
     arch = conversion.architecture(config)
-    back = conversion.restore(tmp_path / "back" / "checkpoints" / "0", "params", arch)
+    back = storage.restore(tmp_path / "back" / "checkpoints" / "0", "params", arch)
     assert_equal_trees(back, trees[ema or "ema_0.9"])
     if ema is None:
         out = tmp_path / "a.png"
@@ -181,7 +182,7 @@ def test_bfloat16(run, tmp_path):
     conversion.to_torch(folder, tmp_path / "torch", dtype="bfloat16")
     tensors = load_file(tmp_path / "torch" / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
-    exact = released.to_released(conversion.flattened(trees["ema_0.9"]), conversion.architecture(config))
+    exact = PTDIT.to_tensors(storage.flattened(trees["ema_0.9"]), conversion.architecture(config))
     for name, tensor in exact.items():
         assert torch.equal(tensors[name], torch.from_numpy(np.array(tensor)).bfloat16()), name
     model = modeling_ptdit.load(tmp_path / "torch", dtype=torch.bfloat16)
@@ -241,9 +242,9 @@ def test_random_configs(options):
 
 def check_same_function(config, arch, window, number):
     params = small.random_params(config)
-    tensors = released.to_released(conversion.flattened(params), arch)
-    assert {name: tensor.shape for name, tensor in tensors.items()} == released.released_shapes(arch)
-    assert_equal_trees(conversion.nested(released.from_released(tensors, arch)), params)
+    tensors = PTDIT.to_tensors(storage.flattened(params), arch)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == PTDIT.shapes(arch)
+    assert_equal_trees(storage.nested(PTDIT.from_tensors(tensors, arch)), params)
     which = small.all_cases(arch, window)
     which = [which[number % len(which)]]
     theirs = parity.run_torch(arch, tensors.__getitem__, which)

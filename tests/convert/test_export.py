@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from data_pipelines.sources import digit_scans
 from ptdit_jax import diffusion
-from ptdit_jax.convert import conversion, parity
+from ptdit_jax.convert import conversion, layouts, parity, storage
 from ptdit_jax.convert.export import modeling_ptdit
 from ptdit_jax.diffusion import samplers
 from ptdit_jax.diffusion.guidance import classifier_free
@@ -293,9 +293,9 @@ def test_fine_tune_in_torch_and_back(digits, tmp_path):
     save_file(model.state_dict(), tmp_path / "tuned.safetensors")
     conversion.from_torch(tmp_path / "tuned.safetensors", config, tmp_path / "ours")
     arch = conversion.architecture(config)
-    params = conversion.restore(tmp_path / "ours" / "checkpoints" / "0", "params", arch)
+    params = storage.restore(tmp_path / "ours" / "checkpoints" / "0", "params", arch)
     state = {name: value.numpy() for name, value in model.state_dict().items()}
-    for name, tensor in conversion.released.to_released(conversion.flattened(params), arch).items():
+    for name, tensor in layouts.named("ptdit").to_tensors(storage.flattened(params), arch).items():
         np.testing.assert_array_equal(tensor, state[name])
     report = json.loads((tmp_path / "ours" / "parity.json").read_text())
     assert report["checked"]

@@ -120,7 +120,18 @@ def test_learned_variance_doubles_the_output():
             {"family": "dam", "variant": "B", "mediators": (1, 0, 8)},
             "model.mediators=.1, 0, 8. must be three",
         ),
-        ({"time_input": "t"}, "model.time_input='t' is unknown; it is one of '1000t', '1-t'"),
+        (
+            {"time_input": "t"},
+            "model.time_input='t' is unknown; it is one of '1000t', '1-t', '1000t_diffusers'",
+        ),
+        (
+            {"size_condition": 8},
+            "model.size_condition=8 is for model.family='pixart' .*, not 'ptdit' of width",
+        ),
+        (
+            {"family": "pixart", "variant": "XL", "condition": "text", "width": 1024, "size_condition": 8},
+            "model.size_condition=8 is for .* of a width that 3 divides, not 'pixart' of width 1024",
+        ),
         ({"time_input": "1-t"}, "model.time_input='1-t' is SiT's, for .* 'dam'; 'ptdit' takes '1000t'"),
     ],
 )
