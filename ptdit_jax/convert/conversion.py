@@ -30,7 +30,6 @@ from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
 DTYPES = ("float32", "bfloat16")
-COPIED = ("modeling_ptdit.py", "sample.py", "requirements.txt")
 BLOCK = re.compile(r"(transformer_)?blocks\.(\d+)\.")  # starts the names of a block's tensors
 BUFFER_TOLERANCE = 0.01  # half-precision files round the positions; other positions differ by 1 and more
 
@@ -320,7 +319,7 @@ def write_export(
     }
     (folder / "config.json").write_text(json.dumps(content, indent=2) + "\n")
     source = Path(export.__file__).parent
-    for file in COPIED:
+    for file in export.FILES:
         shutil.copyfile(source / file, folder / file)
     if report["checked"]:
         parity_line = (

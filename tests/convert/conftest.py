@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ptdit_jax.convert import parity
-from ptdit_jax.convert.export import modeling_ptdit
+from ptdit_jax.convert.export import modeling_ptdit, samplers
 from tests.convert import small
 from tests.models import tiny
 
@@ -25,9 +25,10 @@ def fast():
 
 @pytest.fixture(scope="session")
 def exported_sample():
-    """The exported sample.py as a module; the module that it finds in its folder is the package's."""
+    """The exported sample.py as a module; the modules that it finds in its folder are the package's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "modeling_ptdit", modeling_ptdit)
+        patch.setitem(sys.modules, "samplers", samplers)
         from ptdit_jax.convert.export import sample
 
         yield sample
