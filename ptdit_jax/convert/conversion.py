@@ -26,6 +26,7 @@ from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.convert import export, parity, released, weights
 from ptdit_jax.models import Architecture
+from ptdit_jax.progress import Bar, track
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
@@ -69,7 +70,8 @@ def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, ve
         announce(found)
         released.check_names(found.shapes, arch)
         check_positions(found, arch, config.data.frames)
-        flat = released.assemble(found.read, arch)
+        with Bar(len(released.released_shapes(arch)), "read", "tensor") as bar:
+            flat = released.assemble(bar.counting(found.read), arch)
         # Orbax copies numpy arrays before it writes them, and JAX's not.
         params = nested({path: jax.device_put(flat.pop(path)) for path in list(flat)})
 
@@ -139,8 +141,9 @@ def to_torch(
         buffer = released.declared_positions(arch, config.data.frames)
         shapes = {name_of_buffer: buffer.shape, **released.released_shapes(arch)}
         tensors = itertools.chain([(name_of_buffer, buffer)], released.disassemble(flattened(params), arch))
-        weights.write_safetensors(folder / "model.safetensors", shapes, tensors, dtype=dtype)
-        del params, tensors
+        counted = track(tensors, len(shapes), "write", "tensor")
+        weights.write_safetensors(folder / "model.safetensors", shapes, counted, dtype=dtype)
+        del params, tensors, counted
 
         report = parity.UNCHECKED
         if verify:
