@@ -51,6 +51,7 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
     Raises:
       ValueError: naming the flag that is wrong.
     """
+    argv = _located(argv)
     if {"-h", "--help"} & set(argv):
         print(usage)
         raise SystemExit(0)
@@ -77,6 +78,20 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
         raise ValueError(_unknown_field(argv) or str(error.args[0])) from error
     except (TypeError, flags.Error, OSError) as error:
         raise ValueError(str(error)) from error
+
+
+def _located(argv: Sequence[str]) -> list[str]:
+    """The command line, with the files of `--config` where they are."""
+    words, is_file = [], False
+    for word in argv:
+        flag, equals, file = word.partition("=")
+        if is_file:
+            word = configs.locate(word)
+        elif equals and flag in ("--config", "-config"):
+            word = f"{flag}={configs.locate(file)}"
+        is_file = word in ("--config", "-config")
+        words.append(word)
+    return words
 
 
 def option_parser(module: str, about: str) -> argparse.ArgumentParser:
