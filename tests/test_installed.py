@@ -18,7 +18,7 @@ from configs import c2i_digits
 def get_config():
     config = c2i_digits.get_config()
     config.update_from_flattened_dict({
-        "model.depth": 1, "model.shift_every": 1, "model.width": 16, "model.heads": 1, "data.batch": 8, "compression.fixed": (1, 2, 2),
+        "model.depth": 1, "model.shift_every": 1, "model.width": 16, "model.heads": 1, "data.batch": 8,
         "train.steps": 1, "train.ema_decays": (), "optimizer.schedule": "constant", "optimizer.warmup_steps": 0,
         "sampling.ema": 0, "sampling.sampler": "euler", "sampling.steps": 1, "sampling.guidance": 1.0,
         "sampling.count": 4, "sampling.batch": 4, "evaluation.name": "none",
@@ -57,7 +57,7 @@ json.dump({"ends": ends, "files": [m.__file__ for m in (ptdit_jax, configs, data
 """
 COMMANDS = [
     ["plan", "--config=mine.py", "--topology=cpu:1"],
-    ["cost", "--config=configs/video_digits.py"],
+    ["cost", "--config=configs/uncond_digits.py"],
     ["train", "--config=mine.py", "--workdir=run"],
     ["sample", "--checkpoint=run", "--count=2", "--out=a.png"],
     ["convert", "to-torch", "--checkpoint=run", "--out=torch", "--no-verify"],
@@ -113,6 +113,8 @@ def ends(site, tmp_path_factory):
     (folder / "mine.py").write_text(MINE)
     (folder / "mine_sweep.py").write_text(SWEEP)
     environment = os.environ | {"PYTHONPATH": str(site), "MPLBACKEND": "Agg", "JAX_PLATFORMS": "cpu"}
+    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("xla"))
     done = subprocess.run(
         [sys.executable, "-c", VERBS, json.dumps(COMMANDS)],
         cwd=folder,
@@ -153,8 +155,8 @@ def test_a_verb_works_from_anywhere(command, ends):
 
 
 def test_files_of_the_installation_are_taken_with_a_word(ends, site):
-    _, _, err = ends["ends"]["cost --config=configs/video_digits.py"]
-    assert err == f"configs/video_digits.py: not in this folder, {site}/configs/video_digits.py is taken\n"
+    _, _, err = ends["ends"]["cost --config=configs/uncond_digits.py"]
+    assert err == f"configs/uncond_digits.py: not in this folder, {site}/configs/uncond_digits.py is taken\n"
 
 
 def test_the_decoys_config_is_the_users_own_where_it_is_named(ends):
