@@ -15,7 +15,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tqdm
 
 from ptdit_jax import config as rules
 from ptdit_jax.convert import conversion
@@ -23,6 +22,7 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import generate, labels_in_turn, sample_keys
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.progress import track
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
@@ -57,7 +57,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "export"
         conversion.to_torch(args.checkpoint, folder)
-        for label in tqdm.trange(built.classes, desc="exported", unit="label"):
+        for label in track(range(built.classes), built.classes, "exported", "label"):
             np.save(folder / "noise.npy", noise[labels == label])
             options = {"label": label, "noise": folder / "noise.npy", "out": folder / "out.npy"}
             options |= {"steps": args.steps, "guidance": args.guidance, "sampler": args.sampler}

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import tqdm
 from flax import nnx
 
 from configs import common
 from ptdit_jax import models
+from ptdit_jax.progress import Bar
 
 # Tokens along a side -> window (Sec. 3.2.3 of arXiv 2409.04005) and batch: about the same number of tokens each.
 CASES = {16: ((1, 2, 2), 8), 32: ((1, 4, 4), 2), 64: ((1, 8, 8), 1)}
@@ -42,7 +42,7 @@ def make(family: str, variant: str, remat: str, unroll: int) -> tuple[nnx.GraphD
     return graphdef, jax.tree.unflatten(tree, noisy)
 
 
-def measure(side: int, repeats: int, remat: str, unroll: int, bar: tqdm.tqdm) -> list[dict]:
+def measure(side: int, repeats: int, remat: str, unroll: int, bar: Bar) -> list[dict]:
     """Times of both networks at `side` x `side` tokens: a row for forward, a row for forward and backward."""
     window, batch = CASES[side]
     x = jax.random.normal(jax.random.key(1), (batch, 4, 1, 2 * side, 2 * side))
@@ -69,7 +69,7 @@ def measure(side: int, repeats: int, remat: str, unroll: int, bar: tqdm.tqdm) ->
                 before = time.perf_counter()
                 jax.block_until_ready(function(params))
                 times[name].append(time.perf_counter() - before)
-            bar.update(1)
+            bar.update()
         row = {"tokens": f"{side}x{side}", "window": window, "batch": batch, "pass": mode, "target": target}
         for name, seconds in times.items():
             row[name] = {"min_ms": 1e3 * min(seconds), "median_ms": 1e3 * statistics.median(seconds)}
@@ -97,7 +97,7 @@ def main(argv: list[str]) -> int:
     print("| tokens | window | batch | pass | PT-DiT/S-Class ms | DiT-S/2 ms | speed | by medians | target |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     rows = []
-    with tqdm.tqdm(total=2 * len(sides) * args.repeats, desc="measure", unit="round") as bar:
+    with Bar(2 * len(sides) * args.repeats, "measure", "round") as bar:
         for side in sides:
             for row in measure(side, args.repeats, args.remat, args.unroll, bar):
                 rows.append(row)

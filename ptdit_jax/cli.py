@@ -52,6 +52,7 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
     Raises:
       ValueError: naming the flag that is wrong.
     """
+    argv = _located(argv)
     if {"-h", "--help"} & set(argv):
         print(usage)
         raise SystemExit(0)
@@ -102,6 +103,20 @@ def _check_tuples(argv: list[str], config: ml_collections.ConfigDict) -> None:
         match = re.match(r"--?config\.([\w.]+)=(.*)", argument, re.DOTALL)
         if match and isinstance(fields.get(match[1]), tuple) and not re.search(r"[,(\[]", match[2]):
             raise ValueError(f"--config.{match[1]}={match[2]} must be a tuple, such as ({match[2]},) or ()")
+
+
+def _located(argv: Sequence[str]) -> list[str]:
+    """The command line, with the files of `--config` where they are."""
+    words, is_file = [], False
+    for word in argv:
+        flag, equals, file = word.partition("=")
+        if is_file:
+            word = configs.locate(word)
+        elif equals and flag in ("--config", "-config"):
+            word = f"{flag}={configs.locate(file)}"
+        is_file = word in ("--config", "-config")
+        words.append(word)
+    return words
 
 
 def option_parser(module: str, about: str) -> argparse.ArgumentParser:

@@ -24,13 +24,13 @@ sweep, convert, cost, plan      experiment, below
 experiment                      below
 cli                             below
 config                          below
-training                        models, diffusion
+training                        models, diffusion, progress
 models                          parallel.axes
 evaluation                      data_pipelines, user_code
 diffusion                       nothing
 parallel                        nothing
 processes                       nothing
-plots, files, text_tables, user_code  nothing
+plots, files, progress, text_tables, user_code  nothing
 configs                         data_pipelines
 data_pipelines                  nothing
 """

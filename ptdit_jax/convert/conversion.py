@@ -30,6 +30,7 @@ from ptdit_jax.convert.layouts.base import Layout
 from ptdit_jax.diffusion import grids
 from ptdit_jax.experiment import null_text
 from ptdit_jax.models import Architecture
+from ptdit_jax.progress import Bar, track
 from ptdit_jax.training import checkpoint, integrity
 from ptdit_jax.training.state import ema_name
 
@@ -71,7 +72,8 @@ def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, ve
         inspection.announce(found)
         layout = matching.match(found, arch, config)
         null = matching.stored_null_text(found, layout, config)
-        flat = layout.assemble(found.read, arch)
+        with Bar(len(layout.shapes(arch)), "read", "tensor") as bar:
+            flat = layout.assemble(bar.counting(found.read), arch)
         # Orbax copies numpy arrays before it writes them, and JAX's not.
         params = storage.nested({path: jax.device_put(flat.pop(path)) for path in list(flat)})
 
@@ -154,8 +156,9 @@ def to_torch(
         tensors = itertools.chain(untrained.items(), form.disassemble(storage.flattened(params), arch))
         file = folder / form.file
         file.parent.mkdir(exist_ok=True)
-        weights.write(file, shapes, tensors, dtype=dtype)
-        del params, tensors
+        counted = track(tensors, len(shapes), "write", "tensor")
+        weights.write(file, shapes, counted, dtype=dtype)
+        del params, tensors, counted
         if facts is not None:
             (file.parent / "config.json").write_text(json.dumps(facts, indent=2) + "\n")
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 from jax.sharding import Mesh
 
 from ptdit_jax import config as rules
@@ -19,6 +18,7 @@ from ptdit_jax.diffusion.samplers import State
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.parallel.rules import batch_sharding, replicated
+from ptdit_jax.progress import Bar
 from ptdit_jax.training.denoising import null_condition
 
 
@@ -142,13 +142,13 @@ def generate(
 
     samples = []
     total = len(starts) * len(rows)
-    with tqdm.tqdm(total=total, desc=description, unit="eval", dynamic_ncols=True, disable=silent) as bar:
+    with Bar(total, description or "", "eval", silent=silent) as bar:
         for first in starts:
             keys, condition = inputs(first)
             state = start(keys)
             for number, row in enumerate(rows):
                 state = step(params, keys, condition, state, np.uint32(number), row)
                 jax.block_until_ready(state)  # so that the bar tells the truth
-                bar.update(1)
+                bar.update()
             samples.append(np.asarray(gather(state.x))[: len(labels) - first])
     return np.concatenate(samples)

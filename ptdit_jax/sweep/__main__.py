@@ -53,6 +53,8 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
         raise ValueError(
             f"--warm-start needs --backend=local: jobs of {options.backend} do not wait for each other"
         )
+    if not local:
+        schedulers.template(options.backend)
 
     # --- points
     sweep = points.load(

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import tqdm
 from scipy.constants import mebi
 
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
+from ptdit_jax.progress import Bar
 from ptdit_jax.sweep.counts import count, step_fields
 from ptdit_jax.sweep.points import Point, Sweep, some
 from ptdit_jax.text_tables import table, triple
@@ -87,14 +87,16 @@ def plan(
         sweep.workdir.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "ptdit_jax.sweep.compiler", f"--limit={limit:.0f}", f"--jobs={jobs}"]
         command += [f"--topology={machine}"] if machine else []
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(environment)
-        ) as worker:
+        with (
+            subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(environment)
+            ) as worker,
+            Bar(len(missing), "plan", "network") as bar,
+        ):
             assert worker.stdin is not None
             assert worker.stdout is not None
-            bar = tqdm.tqdm(missing.items(), desc="plan", unit="network", dynamic_ncols=True)
-            for key, point in bar:
-                bar.set_postfix_str(point.name)
+            for key, point in missing.items():
+                bar.note(point.name)
                 try:
                     print(json.dumps(point.config.to_dict()), file=worker.stdin, flush=True)
                     answer = json.loads(worker.stdout.readline() or "null")
@@ -106,6 +108,7 @@ def plan(
                     raise ValueError(f"{point.name}: {answer['error']}")
                 known[key] = answer
                 files.write(path, lambda draft: draft.write_text(json.dumps(known, indent=1)))
+                bar.update()
             worker.stdin.close()
     if only_known:  # however the sweep was run
         keys = {name: next((k for k in known if k.startswith(key[:16])), key) for name, key in keys.items()}

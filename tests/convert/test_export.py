@@ -134,7 +134,7 @@ def test_text_samples_equal_ours(tmp_path, exported_sample):
     theirs = exported_sample.generate(args)
     assert theirs.std() > 0.1
     np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-3)
-    with pytest.raises(SystemExit, match="a text model needs --text"):
+    with pytest.raises(ValueError, match="a text model needs --text"):
         exported_sample.generate(exported_sample.parse([f"--folder={folder}"]))
 
 
@@ -321,7 +321,7 @@ class FakeNpu(types.ModuleType):
 
 def test_npu_is_named_when_missing(exported_sample, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_npu", None)
-    with pytest.raises(SystemExit, match=r"--device npu needs torch_npu: pip install torch_npu") as error:
+    with pytest.raises(ValueError, match=r"--device npu needs torch_npu: pip install torch_npu") as error:
         exported_sample.choose_device("npu")
     assert "\n" not in str(error.value)
 
