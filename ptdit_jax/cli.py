@@ -3,7 +3,9 @@
 import argparse
 import difflib
 import hashlib
+import io
 import logging
+import math
 import os
 import platform
 import re
@@ -18,6 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import configs
+from ptdit_jax import files
 
 DEFAULT_CONFIG = Path(configs.__file__).parent / "c2i_digits.py"
 USER_ERROR = 2  # exit code: the command or the config is wrong
@@ -57,6 +60,7 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
     argv = list(argv)
     if not any(re.match(r"--?config(=|$)", argument) for argument in argv[1:]):
         argv.insert(1, f"--config={DEFAULT_CONFIG}")
+    argv = _config_path(argv)
     values = flags.FlagValues()
     try:
         config = config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
@@ -70,13 +74,45 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
         file = Path(config_flags.get_config_filename(values["config"]))
         if not file.is_file():
             raise ValueError(f"--config={file}: there is no such file; configs/ has those of this project")
-        folder = Path(workdir.value) if workdir.value else Path("runs") / file.stem
+        given = workdir.value
+        folder = Path("runs") / file.stem if given is None else files.path(given, "--workdir")
         assert config.value.is_locked  # a file that failed to load says so when it is first touched
         return config.value, folder, debug.value
     except (KeyError, AttributeError) as error:
         raise ValueError(_unknown_field(argv) or str(error.args[0])) from error
     except (TypeError, flags.Error, OSError) as error:
         raise ValueError(str(error)) from error
+
+
+def _config_path(argv: Sequence[str]) -> list[str]:
+    """The command line with the path that was typed for `--config` as `files.path` reads it."""
+    words, rest = [], iter(argv)
+    for word in rest:
+        flag, equals, text = word.partition("=")
+        if flag in ("--config", "-config"):
+            text = text if equals else next(rest, "")
+            file = files.path(text, "--config")
+            if ":" in text and file.is_file():
+                raise ValueError(
+                    f"--config={text}: a ':' ends the path of a config; rename the file or folder"
+                )
+            word = f"{flag}={file}"
+        words.append(word)
+    return words
+
+
+def check_finite(value: float | None, name: str) -> None:
+    """Refuse a number that is none; None passes.
+
+    Args:
+      value: as given.
+      name: the flag that it was given for.
+
+    Raises:
+      ValueError: it is infinite, or no number.
+    """
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{name}={value} must be a finite number")
 
 
 def option_parser(module: str, about: str) -> argparse.ArgumentParser:
@@ -124,6 +160,8 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
     """
     if debug:
         return main()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may have letters that the terminal has not
     absl.logging.set_verbosity(absl.logging.FATAL)  # libraries log what they also raise, from many threads
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda _: None  # what is raised in callbacks of a failed save: nobody can act on it
@@ -170,8 +208,13 @@ def enable_compilation_cache() -> Path:
     """
     given = jax.config.values["jax_compilation_cache_dir"]
     if given:
+        if given.startswith("~"):
+            given = str(files.path(given, "JAX_COMPILATION_CACHE_DIR"))
+            jax.config.update("jax_compilation_cache_dir", given)
         return Path(given)
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptdit_jax" / "xla"
+    home = os.environ.get("XDG_CACHE_HOME")
+    root = files.path(home, "XDG_CACHE_HOME") if home else Path.home() / ".cache"
+    root = root / "ptdit_jax" / "xla"
     folder = root / _machine() if jax.default_backend() == "cpu" else root / jax.default_backend()
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder

@@ -23,7 +23,7 @@ import orbax.checkpoint as ocp
 from flax import nnx
 
 from ptdit_jax import config as rules
-from ptdit_jax import models
+from ptdit_jax import files, models
 from ptdit_jax.convert import export, parity, released, weights
 from ptdit_jax.models import Architecture
 from ptdit_jax.training import checkpoint
@@ -238,10 +238,7 @@ def staged(out: Path) -> Iterator[Path]:
       OSError: the folder around it does not, or cannot be written.
     """
     out = out.absolute()
-    if out.exists():
-        raise ValueError(f"--out={out} exists; name a folder that does not")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"--out={out}: the folder {out.parent} does not exist")
+    files.check_new_folder(out, "--out")
     folder = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
     try:
         folder.mkdir()

@@ -19,7 +19,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -27,6 +26,7 @@ import jax
 from configs import common
 from ptdit_jax import cli
 from ptdit_jax import config as rules
+from ptdit_jax import files as outputs
 from ptdit_jax.cost import figures, published
 from ptdit_jax.cost import memory as cost_memory
 from ptdit_jax.cost.peers import PEERS
@@ -59,6 +59,8 @@ def main(argv: Sequence[str]) -> int:
             f"{' and '.join(chosen)}: --config, --configs and --figures exclude each other, and --figures goes alone"
         )
     if options.figures:
+        outputs.resolve(options, "figures")
+        outputs.make_folder(options.figures, "--figures")
         files = figures.save(list(figures.make(macs, config_of)), options.figures)
         print("\n".join(map(str, files)))
         return 0
@@ -88,7 +90,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = cli.option_parser("ptdit_jax.cost", __doc__ or "")
     parser.add_argument("--resolution", type=resolutions, metavar="PX,...", help="image sides in pixels")
     parser.add_argument("--configs", type=files, metavar="FILE,...", help="config files, a row each")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="folder to draw the comparisons into")
+    parser.add_argument("--figures", metavar="DIR", help="folder to draw the comparisons into")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser.parse_known_args(argv[1:])
 
