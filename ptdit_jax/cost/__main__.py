@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     if options.configs:
         costs = []
-        for file in options.configs:
+        for file in [outputs.path(name, "--configs") for name in options.configs]:
             config, folder, _ = cli.parse([argv[0], f"--config={file}", *rest], __doc__ or "")
             costs.append(measured(folder.name, config, options.resolution))
         text = configs_report(costs)
