@@ -8,6 +8,7 @@ import jax
 import pytest
 from PIL import Image
 
+from ptdit_jax import cli
 from ptdit_jax.cost import __main__ as cost
 from ptdit_jax.cost import figures as cost_figures
 from ptdit_jax.cost import memory as cost_memory
@@ -122,3 +123,12 @@ def test_files_of_figures(figures, tmp_path):
     assert "| PT-DiT/L % of PixArt-alpha | 1024 |" in page
     assert "**more than 5%**" in page
     assert "at the limit, within our error" in page
+
+
+@pytest.mark.parametrize(("folder", "code"), [("file", 2), ("file/a", 2), ("/sys/a", 1)])
+def test_the_folder_of_figures_is_checked_first(tmp_path, monkeypatch, capsys, folder, code):
+    monkeypatch.setattr(cost_figures, "make", lambda *args: pytest.fail("too late"))
+    (tmp_path / "file").write_text("")
+    assert cli.run(lambda: cost.main(["cost", f"--figures={tmp_path / folder}"])) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --figures={tmp_path / folder}")
