@@ -90,7 +90,7 @@ def check_file(path: Path, name: str, suffixes: Collection[str] = ()) -> None:
 
     Raises:
       ValueError: it ends otherwise, or is something else than a file.
-      OSError: its folder does not exist, or it cannot be written.
+      OSError: its folder does not exist or is none, or it cannot be written.
     """
     with _named(path, name):
         if path.is_dir():
@@ -117,7 +117,7 @@ def check_new_folder(path: Path, name: str) -> None:
 
     Raises:
       ValueError: there is such a folder or file.
-      OSError: the folder around it does not exist, or cannot be written.
+      OSError: the folder around it does not exist, is none, or cannot be written.
     """
     with _named(path, name):
         if os.path.lexists(path):
@@ -134,15 +134,14 @@ def make_folder(path: Path, name: str) -> None:
       name: see `check`.
 
     Raises:
-      ValueError: it is a file, or inside one.
-      OSError: it cannot be made or written.
+      OSError: it is a file, or inside one, or cannot be made or written.
     """
     with _named(path, name):
         try:
             path.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             blocker = next(part for part in (path, *path.parents) if os.path.lexists(part))
-            raise ValueError(f"{name}={path}: {blocker} is no folder") from error
+            raise NotADirectoryError(f"{name}={path}: {blocker} is no folder") from error
         tempfile.TemporaryFile(dir=path).close()
 
 
@@ -172,7 +171,7 @@ def _check_parent(place: Path, path: Path, name: str) -> None:
     folder = place.absolute().parent
     if not folder.is_dir():
         if folder.exists():
-            raise ValueError(f"{name}={path}: {folder} is no folder")
+            raise NotADirectoryError(f"{name}={path}: {folder} is no folder")
         raise FileNotFoundError(f"{name}={path}: the folder {folder} does not exist")
 
 

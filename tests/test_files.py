@@ -116,7 +116,7 @@ def test_a_folder_is_made_or_one_line(tmp_path):
     (tmp_path / "link").symlink_to("nowhere")
     for path, blocker in [("file", "file"), ("file/a/b", "file"), ("link", "link"), ("link/a", "link")]:
         with pytest.raises(
-            ValueError, match=f"^--workdir={tmp_path}/{path}: {tmp_path}/{blocker} is no folder$"
+            OSError, match=f"^--workdir={tmp_path}/{path}: {tmp_path}/{blocker} is no folder$"
         ):
             files.make_folder(tmp_path / path, "--workdir")
     for path in (READ_ONLY, READ_ONLY / "a", tmp_path / ("a" * 300)):

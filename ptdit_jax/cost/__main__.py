@@ -12,7 +12,7 @@ Nothing is allocated and no accelerator is used.  MACs are those of one forward 
 shapes of its matrix products (`ptdit_jax.models.complexity`); memory is what the training step keeps on one device that
 holds the whole network (`ptdit_jax.cost.memory`).  Tables are Markdown.
 
-Exit code: 0 done; 2 the command or the config is wrong.
+Exit code: 0 done; 1 the figures cannot be written; 2 the command or the config is wrong.
 """
 
 import argparse

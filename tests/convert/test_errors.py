@@ -217,7 +217,7 @@ def test_inspect(good, tmp_path, capsys):
     [
         ("file", cli.USER_ERROR, "exists; name a folder that does not"),
         ("folder", cli.USER_ERROR, "exists; name a folder that does not"),
-        ("file/a", cli.USER_ERROR, "file is no folder"),
+        ("file/a", cli.FAILURE, "file is no folder"),
         ("none/a", cli.FAILURE, "none does not exist"),
         ("/sys/a", cli.FAILURE, "cannot be written: "),
     ],

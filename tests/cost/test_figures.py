@@ -125,10 +125,10 @@ def test_files_of_figures(figures, tmp_path):
     assert "at the limit, within our error" in page
 
 
-@pytest.mark.parametrize(("folder", "code"), [("file", 2), ("file/a", 2), ("/sys/a", 1)])
-def test_the_folder_of_figures_is_checked_first(tmp_path, monkeypatch, capsys, folder, code):
+@pytest.mark.parametrize("folder", ["file", "file/a", "/sys/a"])
+def test_the_folder_of_figures_is_checked_first(tmp_path, monkeypatch, capsys, folder):
     monkeypatch.setattr(cost_figures, "make", lambda *args: pytest.fail("too late"))
     (tmp_path / "file").write_text("")
-    assert cli.run(lambda: cost.main(["cost", f"--figures={tmp_path / folder}"])) == code
+    assert cli.run(lambda: cost.main(["cost", f"--figures={tmp_path / folder}"])) == cli.FAILURE
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: --figures={tmp_path / folder}")

@@ -196,7 +196,7 @@ def test_a_sweep_may_lie_anywhere(sweep_file, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("flag", "code", "rule"),
     [
-        ("--workdir=~/file", 2, "file is no folder"),
+        ("--workdir=~/file", 1, "file is no folder"),
         ("--workdir=/sys/a", 1, "cannot be written: "),
         ("--memory=nan", 2, "--memory=nan must be positive, in GiB, or 0"),
         ("--memory=inf", 2, "--memory=inf must be positive, in GiB, or 0"),

@@ -43,7 +43,7 @@ def test_numbers_are_finite(trained, too_late, flag, value, capsys):
         (("--out", "a"), 2, "--out=a must end in one of .png"),
         (("--out", "folder"), 2, "--out=folder is a folder"),
         (("--out", "folder.png"), 2, "--out=folder.png is a folder"),
-        (("--out", "file/a.png"), 2, "/file is no folder"),
+        (("--out", "file/a.png"), 1, "/file is no folder"),
         (("--out", "none/a.png"), 1, "/none does not exist"),
         (("--out", "/sys/a.png"), 1, "--out=/sys/a.png cannot be written: "),
         (("--npz", "folder"), 2, "--npz=folder is a folder"),

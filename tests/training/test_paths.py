@@ -100,8 +100,8 @@ def test_a_wrong_start_is_named_as_such_and_nothing_is_built(home, fit, capsys, 
 @pytest.mark.parametrize(
     ("workdir", "code", "line"),
     [
-        ("~/my config.py", cli.USER_ERROR, "{home}/my config.py is no folder"),
-        ("my config.py/a/b", cli.USER_ERROR, "my config.py is no folder"),
+        ("~/my config.py", cli.FAILURE, "{home}/my config.py is no folder"),
+        ("my config.py/a/b", cli.FAILURE, "my config.py is no folder"),
         ("/sys/run", cli.FAILURE, "--workdir=/sys/run cannot be written: "),
         ("~/" + 300 * "a", cli.FAILURE, "cannot be written: File name too long"),
         ("", cli.USER_ERROR, "--workdir is empty"),
