@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.convert import conversion
 from ptdit_jax.experiment.build import build
@@ -34,13 +35,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a class-conditional run of pixels")
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", required=True, help="a class-conditional run of pixels"
+    )
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--sampler", default="euler")
     parser.add_argument("--count", type=int, default=4, help="samples a label")
     args = parser.parse_args()
 
+    files.resolve(args, "checkpoint")
+    cli.check_finite(args.guidance, "--guidance")
     step = checkpoint.find(args.checkpoint)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
     config.sampling.update(
@@ -72,4 +77,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.run(main))

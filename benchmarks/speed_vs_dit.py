@@ -12,14 +12,13 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from configs import common
-from ptdit_jax import models
+from ptdit_jax import cli, files, models
 from ptdit_jax.progress import Bar
 
 # Tokens along a side -> window (Sec. 3.2.3 of arXiv 2409.04005) and batch: about the same number of tokens each.
@@ -87,8 +86,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=9, help="calls of each")
     parser.add_argument("--remat", default="dots", help="model.remat of both: dots is the fastest of both")
     parser.add_argument("--unroll", type=int, default=1, help="model.unroll of both: 1 = scan, 0 = no loop")
-    parser.add_argument("--json", type=Path, help="also write the rows here")
+    parser.add_argument("--json", metavar="FILE", help="also write the rows here")
     args = parser.parse_args(argv)
+    files.resolve(args, "json")
+    if args.json is not None:
+        files.check_file(args.json, "--json")
     sides = [int(side) for side in args.tokens.split(",")]
     if unknown := [side for side in sides if side not in CASES]:
         parser.error(f"--tokens {unknown[0]}: must be of {', '.join(map(str, CASES))}")
@@ -107,9 +109,10 @@ def main(argv: list[str]) -> int:
                     f"{theirs:.0f} | {row['speed']:.2f}x | {row['speed_median']:.2f}x | {row['target']:.1f}x |"
                 )
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+        text = json.dumps(rows, indent=2) + "\n"
+        files.write(args.json, lambda draft: draft.write_text(text))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(cli.run(lambda: main(sys.argv[1:])))

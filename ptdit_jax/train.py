@@ -37,13 +37,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from data_pipelines import make_loader
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import null_text, records, results
 from ptdit_jax.experiment.build import Experiment, build
+from ptdit_jax.experiment.pretrained import find_initial
 from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.models import complexity
 from ptdit_jax.parallel import chips
@@ -62,7 +62,7 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
     """
     rules.validate(config, devices=jax.device_count(), machine=chips.here())
     cache = cli.enable_compilation_cache()
-    workdir.mkdir(parents=True, exist_ok=True)
+    files.make_folder(workdir, "--workdir")
     kept = config.checkpoint
     with checkpoint.Checkpoints(
         workdir / "checkpoints", keep=kept.keep, on_damage=kept.on_damage
@@ -72,6 +72,8 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
             if conflicts := rules.conflicts(saved, config):
                 rule = f"{workdir} cannot be continued with another config; use another --workdir, or undo:"
                 raise ValueError("\n  ".join([rule, *conflicts]))
+        elif config.train.init_from:
+            find_initial(config)
         null = null_text.of_data(config)
         if null is not None:
             null_text.keep(config, workdir, null, started=checkpoints.last is not None)
@@ -118,8 +120,7 @@ def train(
     if checkpoints.last is None:
         train_state = program.init(init_key)
         if config.train.init_from:
-            source = checkpoint.find(Path(config.train.init_from))
-            params = checkpoint.load_params(source, "params", program.state.params)
+            params = checkpoint.load_params(find_initial(config), "params", program.state.params)
             emas = {name: jax.tree.map(jnp.copy, params) for name in train_state.emas}
             train_state = dataclasses.replace(train_state, params=params, emas=emas)
     else:
@@ -131,7 +132,7 @@ def train(
     place_key = jax.jit(jax.random.wrap_key_data, out_shardings=program.key.sharding)
     run_key = place_key(np.array(key_data, np.uint32))  # the same on every process
     if is_host:
-        count = optax.tree.size(program.state.params)
+        count = program.parameters
         where = "from the start" if done == 0 else f"from {checkpoints.last_path}"
         tokens, window = math.prod(experiment.layout.grid), experiment.layout.window
         size = f"{count / 1e6:.2f} M parameters, {tokens} tokens, window {window}"

@@ -48,8 +48,12 @@ def exists(dotted: str) -> bool:
 
 def missing(text: str) -> list[str]:
     """The names in a text of what does not exist."""
-    found = [path for path in PATH.findall(text) if not (MADE_UP.search(path) or (ROOT / path).exists())]
-    found += [name for name in MODULE.findall(text) if not exists(name)]
+    found = [
+        path
+        for path in PATH.findall(text)
+        if not (MADE_UP.search(path) or path.endswith("_") or (ROOT / path).exists())
+    ]
+    found += [name for name in MODULE.findall(text) if not (MADE_UP.search(name) or exists(name))]
     found += [name for name in SHORT.findall(text) if name not in FIELDS and not exists(f"ptdit_jax.{name}")]
     for path, names in PARTS.findall(text):
         known = parts(ROOT / path) if (ROOT / path).exists() else ()

@@ -10,7 +10,7 @@ from typing import Any
 
 from data_pipelines import check_text, open_source
 from data_pipelines.text import NULL_FILE
-from ptdit_jax import evaluation
+from ptdit_jax import evaluation, files
 from ptdit_jax.config.derived import (
     Config,
     architecture,
@@ -54,6 +54,7 @@ def validate(
         for check in (_objective, _optimizer, _sampling, _profile):
             problems += check(config)
         problems += _mesh(config, devices)
+        problems += _paths(config, files.path if check_data else files.check)
         if check_data or ":" not in config.evaluation.name:
             problems += _evaluation(config)
     if not problems and check_data:
@@ -192,6 +193,13 @@ def _evaluation(config: Config) -> Iterable[str]:
 
 def _profile(config: Config) -> Iterable[str]:
     yield from _attempt(lambda: profiled_steps(config))
+
+
+def _paths(config: Config, check: Callable[[str, str], Any]) -> Iterable[str]:
+    for field in ("data.path", "train.init_from"):
+        section, name = field.split(".")
+        if path := config[section][name]:
+            yield from _attempt(lambda path=path, field=field: check(path, field))
 
 
 def _mesh(config: Config, devices: int | None) -> Iterable[str]:

@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ptdit_jax import cli
+from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.convert import json_files
 
@@ -42,14 +42,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     writes = verbs.add_parser("to-torch", help="a checkpoint to a PyTorch folder", allow_abbrev=False)
     looks = verbs.add_parser("inspect", help="what is in a file of weights", allow_abbrev=False)
     for verb in (reads, looks):
-        verb.add_argument("weights", type=Path, metavar="WEIGHTS", help="file, index or folder")
-        verb.add_argument("--config", type=Path, required=verb is reads, metavar="FILE", help="the network")
+        verb.add_argument("weights", metavar="WEIGHTS", help="file, index or folder")
+        verb.add_argument("--config", required=verb is reads, metavar="FILE", help="the network")
         verb.add_argument(
             "--key", help="where the network is in the file (default: found by name, EMA first)"
         )
-    writes.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="DIR", help="a run, or a step of it"
-    )
+    writes.add_argument("--checkpoint", required=True, metavar="DIR", help="a run, or a step of it")
     writes.add_argument("--ema", metavar="NAME", help="ema_DECAY or params (default: what the run samples)")
     writes.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
     writes.add_argument(
@@ -59,7 +57,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="names and files: the authors' (default), or a folder for diffusers (DiT, PixArt-α)",
     )
     for verb in (reads, writes):
-        verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+        verb.add_argument("--out", required=True, metavar="DIR", help="folder to make")
         verb.add_argument("--no-verify", action="store_true", help="leave the parity check out")
     for verb in (reads, writes, looks):
         verb.add_argument("--debug", action="store_true", help="show where an error comes from")
@@ -92,6 +90,12 @@ def read_config(file: Path, overrides: list[str]) -> Any:
 
 def main(args: argparse.Namespace) -> int:
     """Convert or inspect; returns the exit code."""
+    given = {"from-torch": ("config", "out"), "to-torch": ("checkpoint", "out"), "inspect": ("config",)}
+    files.resolve(args, *given[args.verb])
+    if args.verb != "to-torch":
+        args.weights = files.path(args.weights, "WEIGHTS")
+    if args.verb != "inspect":
+        files.check_new_folder(args.out, "--out")
     for package in ("torch", "safetensors"):
         if importlib.util.find_spec(package) is None:
             raise cli.RunError(

@@ -24,7 +24,7 @@ from flax import nnx
 
 from data_pipelines.text import NULL_FILE, write_null
 from ptdit_jax import config as rules
-from ptdit_jax import models
+from ptdit_jax import files, models
 from ptdit_jax.convert import export, inspection, layouts, matching, parity, storage, weights
 from ptdit_jax.convert.layouts.base import Layout
 from ptdit_jax.diffusion import grids
@@ -207,10 +207,7 @@ def staged(out: Path) -> Iterator[Path]:
       OSError: the folder around it does not, or cannot be written.
     """
     out = out.absolute()
-    if out.exists():
-        raise ValueError(f"--out={out} exists; name a folder that does not")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"--out={out}: the folder {out.parent} does not exist")
+    files.check_new_folder(out, "--out")
     folder = out.with_name(f".{out.name}.unfinished-{os.getpid()}")
     try:
         folder.mkdir()

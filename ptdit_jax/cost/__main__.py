@@ -12,19 +12,19 @@ Nothing is allocated and no accelerator is used.  MACs are those of one forward 
 shapes of its matrix products (`ptdit_jax.models.complexity`); memory is what the training step keeps on one device that
 holds the whole network (`ptdit_jax.cost.memory`).  Tables are Markdown.
 
-Exit code: 0 done; 2 the command or the config is wrong.
+Exit code: 0 done; 1 the figures cannot be written; 2 the command or the config is wrong.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 
 from ptdit_jax import cli
+from ptdit_jax import files as outputs
 from ptdit_jax.cost import figures, page, published
 from ptdit_jax.cost import memory as cost_memory
 from ptdit_jax.cost.count import as_json, measure, measured, published_config
@@ -49,12 +49,14 @@ def main(argv: Sequence[str]) -> int:
             f"{' and '.join(chosen)}: --config, --configs and --figures exclude each other, and --figures goes alone"
         )
     if options.figures:
+        outputs.resolve(options, "figures")
+        outputs.make_folder(options.figures, "--figures")
         files = page.save(list(figures.make()), options.figures)
         print("\n".join(map(str, files)))
         return 0
     if options.configs:
         costs = []
-        for file in options.configs:
+        for file in [outputs.path(name, "--configs") for name in options.configs]:
             config, folder, _ = cli.parse([argv[0], f"--config={file}", *rest], __doc__ or "")
             costs.append(measured(folder.name, config, options.resolution))
         text = configs_report(costs)
@@ -78,7 +80,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = cli.option_parser("ptdit_jax.cost", __doc__ or "")
     parser.add_argument("--resolution", type=resolutions, metavar="PX,...", help="image sides in pixels")
     parser.add_argument("--configs", type=files, metavar="FILE,...", help="config files, a row each")
-    parser.add_argument("--figures", type=Path, metavar="DIR", help="folder to draw the comparisons into")
+    parser.add_argument("--figures", metavar="DIR", help="folder to draw the comparisons into")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     return parser.parse_known_args(argv[1:])
 

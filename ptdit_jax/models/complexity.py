@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
-import optax
+import jax
 from flax import nnx
 
 from ptdit_jax import models
@@ -224,7 +224,7 @@ def abstract(arch: Architecture) -> models.PTDiT:
 
 def parameters(network: nnx.Module) -> int:
     """Number of parameters; position tables are no parameters."""
-    return optax.tree.size(nnx.state(network, nnx.Param))
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
 
 
 def full_attention(tokens: int, width: int) -> int:

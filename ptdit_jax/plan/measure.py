@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import jax
-import optax
 from jax.sharding import Mesh
 
 from ptdit_jax import config as rules
@@ -142,7 +141,7 @@ def measure(name: str, config: Any, machine: topology.Topology, mesh: Mesh) -> P
         mesh=dict(mesh.shape),
         batch=config.data.batch,
         depth=arch.depth,
-        parameters=optax.tree.size(program.state.params),
+        parameters=program.parameters,
     )
     began = time.perf_counter()
     try:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from configs import FOLDER, locate, of_package
-from ptdit_jax import cli, user_code
+from ptdit_jax import cli, files, user_code
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import results
 
@@ -106,7 +106,7 @@ def load(
       ValueError: one line a problem: the file, two points of one name or of one config, every field that is wrong,
         and every point that differs from the run in its folder.
     """
-    path, _, size = file.partition(":")
+    path, size = _split(file)
     path = locate(path)
     module = _import(Path(path))
     bases = getattr(module, "BASES", None)
@@ -142,6 +142,13 @@ def load(
         problems.catch(point.name, lambda point=point: _check_folder(sweep.folder(point.name), point.config))
     problems.stop()
     return sweep
+
+
+def _split(file: str) -> tuple[str, str]:
+    """Path and size, "" for none, of what was typed for a sweep; folders may have a ':' in their names."""
+    whole = files.path(file, "FILE")
+    before, _, size = str(whole).rpartition(":")
+    return (str(whole), "") if whole.is_file() or not before or "/" in size else (before, size)
 
 
 class _Problems:

@@ -72,6 +72,7 @@ def array(sweep: Sweep, points: Sequence[Point]) -> str:
     """A script for sbatch: task I of the array is `launch/slurm.sbatch` with the arguments of point I."""
     script = template("slurm")
     header = [line for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
+    log = str(sweep.workdir).replace("%", "%%")
     header = [line for line in header if "--job-name" not in line and "--output" not in line]
     cases = [f"    {i}) exec bash {shlex.quote(str(script))} {shlex.join(train_arguments(sweep, point))} ;;"
              for i, point in enumerate(points)]  # fmt: skip
@@ -80,7 +81,7 @@ def array(sweep: Sweep, points: Sequence[Point]) -> str:
             "#!/usr/bin/env bash",
             *header,
             f"#SBATCH --job-name={sweep.name}",
-            f"#SBATCH --output={sweep.workdir}/slurm-%A_%a.log",
+            f"#SBATCH {shlex.quote(f'--output={log}/slurm-%A_%a.log')}",
             'case "$SLURM_ARRAY_TASK_ID" in',
             *cases,
             "esac",

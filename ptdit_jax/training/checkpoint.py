@@ -209,8 +209,14 @@ class Checkpoints:
             ) from error
 
 
-def find(path: Path) -> Path:
+def find(path: Path, name: str = "--checkpoint") -> Path:
     """The folder of one checkpoint, from a run's folder (its newest), `checkpoints` in it, or one step.
+
+    A step is known by what is in it: a copy of it may have any name.
+
+    Args:
+      path: the folder.
+      name: the flag or field that it was given for, for messages.
 
     Raises:
       ValueError: there is none.
@@ -218,13 +224,13 @@ def find(path: Path) -> Path:
     path = path.absolute()
     for folder in (path, path / "checkpoints"):
         if folder.is_dir():
-            if (folder / "_CHECKPOINT_METADATA").is_file() and folder.name.isdigit():
+            if (folder / "_CHECKPOINT_METADATA").is_file() and "orbax-checkpoint-tmp" not in folder.name:
                 return folder
             steps = [int(f.name) for f in folder.iterdir() if f.is_dir() and f.name.isdigit()]
             if steps:
                 return folder / str(max(steps))
     raise ValueError(
-        f"--checkpoint={path} holds no checkpoint; it must be the folder of a run (with checkpoints/ in it) "
+        f"{name}={path} holds no checkpoint; it must be the folder of a run (with checkpoints/ in it) "
         "or of one step"
     )
 
@@ -258,12 +264,11 @@ def load_params(checkpoint: Path, name: str, abstract: Tree) -> Tree:
 def _read(checkpoint: Path, **items: Any) -> Any:
     integrity.require_whole(checkpoint, items)
     integrity.require_parts(checkpoint, items)
-    options = ocp.CheckpointManagerOptions(read_only=True)
     with (
         integrity.reading(checkpoint),
-        ocp.CheckpointManager(checkpoint.parent, options=options) as manager,
+        ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer,
     ):
-        return manager.restore(int(checkpoint.name), args=ocp.args.Composite(**items))
+        return checkpointer.restore(checkpoint, args=ocp.args.Composite(**items))
 
 
 def _reason(error: Exception) -> str:

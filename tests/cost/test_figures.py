@@ -8,6 +8,8 @@ import jax
 import pytest
 from PIL import Image
 
+from ptdit_jax import cli
+from ptdit_jax.cost import __main__ as cost
 from ptdit_jax.cost import count, page, published
 from ptdit_jax.cost import figures as cost_figures
 from ptdit_jax.cost import memory as cost_memory
@@ -121,3 +123,12 @@ def test_files_of_figures(figures, tmp_path):
     assert "| PT-DiT/L % of PixArt-alpha | 1024 |" in text
     assert "**more than 5%**" in text
     assert "at the limit, within our error" in text
+
+
+@pytest.mark.parametrize("folder", ["file", "file/a", "/sys/a"])
+def test_the_folder_of_figures_is_checked_first(tmp_path, monkeypatch, capsys, folder):
+    monkeypatch.setattr(cost_figures, "make", lambda *args: pytest.fail("too late"))
+    (tmp_path / "file").write_text("")
+    assert cli.run(lambda: cost.main(["cost", f"--figures={tmp_path / folder}"])) == cli.FAILURE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --figures={tmp_path / folder}")

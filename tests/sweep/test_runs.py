@@ -1,6 +1,8 @@
 """The order of runs, failures and stops, with a stand-in for training that takes no time; and what schedulers get."""
 
+import dataclasses
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -314,3 +316,10 @@ time.sleep(100)
         assert time.monotonic() < end
         time.sleep(0.05)
     parent.stdout.close()
+
+
+def test_the_log_of_an_array_may_lie_in_a_folder_of_any_name(stand_in, tmp_path):
+    made = dataclasses.replace(stand_in(["a"]), workdir=tmp_path / "Läufe 100%")
+    (line,) = (line for line in schedulers.array(made, made.points).splitlines() if "--output" in line)
+    words = shlex.split(line.removeprefix("#SBATCH "))  # sbatch takes quotes as a shell does, and %% for a %
+    assert words == [f"--output={tmp_path}/Läufe 100%%/slurm-%A_%a.log"]

@@ -3,15 +3,17 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs import c2i_digits
-from ptdit_jax import cli, sample, train
+from ptdit_jax import cli, sample
+from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.generate import NotFinite, labels_in_turn, sample_keys
 from ptdit_jax.experiment.generate import generate as generate_samples
-from ptdit_jax.experiment.generate import labels_in_turn, sample_keys
 from ptdit_jax.parallel.mesh import make_mesh
 
 
@@ -21,7 +23,7 @@ def network(params, x, t, label, keys):
     return (grey - x) * params * (1 + t[:, None, None, None, None])
 
 
-def generate(labels, *, classes=10, seed=0, shape=(1, 2, 4, 6), **fields):
+def generate(labels, *, classes=10, seed=0, network=network, params=0.9, shape=(1, 2, 4, 6), **fields):
     config = c2i_digits.get_config()
     path = {"path": "vp", "prediction": "v", "times": "uniform"}
     config.diffusion.update(path if fields.get("sampler") == "ddpm" else {})
@@ -34,7 +36,7 @@ def generate(labels, *, classes=10, seed=0, shape=(1, 2, 4, 6), **fields):
     )
     return generate_samples(
         experiment,
-        np.float32(0.9),
+        np.float32(params),
         np.asarray(labels, np.int32),
         sampling=config.sampling,
         seed=seed,
@@ -107,15 +109,6 @@ def test_labels_in_turn():
     for label in (-1, 3):
         with pytest.raises(ValueError, match=f"--label={label} must be in"):
             labels_in_turn(2, 3, only=label)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny):
-    """The folder of a short run."""
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    fields = {"train__steps": 6, "evaluation__name": "none", "sampling__count": 2, "sampling__batch": 2}
-    assert train.main(tiny(**fields)[0], workdir) == 0
-    return workdir
 
 
 def command(trained, *arguments):
@@ -193,3 +186,42 @@ def test_keys_are_those_of_the_label_and_its_turn():
     alone = np.asarray(jax.random.key_data(sample_keys(5, np.array([2, 2, 2], np.int32))))
     np.testing.assert_array_equal(keys[[0, 2, 3]], alone)
     assert len({tuple(key) for key in keys.tolist()}) == 4
+
+
+def bad_below(limit):
+    """The network, but what it says of class 3 is no number at times below a limit."""
+
+    def bad(params, x, t, label, keys):
+        is_bad = (label == 3) & (t < limit)
+        return jnp.where(is_bad[:, None, None, None, None], jnp.nan, network(params, x, t, label, keys))
+
+    return bad
+
+
+@pytest.mark.parametrize("sampler", ["heun", "ddpm"])
+def test_samples_that_are_not_finite_are_an_error_with_where_it_began(sampler):
+    """The third of the batches has class 3, and the network fails from an evaluation on."""
+    objective = build(c2i_digits.get_config()).objective
+    if sampler == "ddpm":
+        objective = dataclasses.replace(objective, path=None, prediction="v")
+    times = np.float32(make_sampler(objective, sampler, steps=4).table["t"])
+    number = int(np.flatnonzero(times < times[2])[0])
+    labels = [0, 1, 2, 4, 5, 3, 6]
+    with pytest.raises(NotFinite) as caught:
+        generate(labels, network=bad_below(times[2]), sampler=sampler, batch=2)
+    assert str(caught.value) == (
+        "1 of 2 samples made together are not finite, the first (label 3) since evaluation "
+        f"{number + 1} of {len(times)}, at t = {times[number]:.4g} ({sampler}, 4 steps, guidance 1.5); the guidance "
+        "may be too large"
+    )
+    assert caught.value.code == cli.FAILURE
+    before = generate(labels[:4], sampler=sampler, batch=2)
+    np.testing.assert_allclose(caught.value.samples, before, atol=1e-6)
+
+
+def test_parameters_that_are_not_finite_are_named():
+    with pytest.raises(
+        NotFinite, match=r"^2 of 2 samples .* evaluation 1 of 7.*; nor are the parameters$"
+    ) as caught:
+        generate([0, 1], params=np.inf)
+    assert caught.value.samples.shape == (0, 1, 2, 4, 6)
