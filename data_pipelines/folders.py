@@ -8,16 +8,18 @@ import bisect
 import dataclasses
 import functools
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.arrays import StoredArray, look, named
+from data_pipelines.arrays import StoredArray, named, open_npy, open_npz
 from data_pipelines.text import NULL_FILE, TextInfo, check_states, read_null
 from data_pipelines.values import as_x, check_x_dtype
 
 NAMES = ("x", "label", "text", "text_length")
 OPEN = 64  # shards that are open at a time, each with two files at most
+THREADS = 8  # that look at shards at the start, where a file system answers late
 
 
 class ArrayFolder:
@@ -29,7 +31,8 @@ class ArrayFolder:
     captions of the shard laid end to end without padding, and `text_length` (n,) tells how many are each record's;
     dtypes and the file of the empty caption are those of `data_pipelines.text`. `.npy` and uncompressed `.npz`
     files (`np.savez`) are memory-mapped, so a folder may be larger than the memory, and `OPEN` of them are open at a
-    time, so there may be any number; a compressed `.npz` is read whole when it is first needed, and kept.
+    time, so there may be any number; a compressed `.npz` is read whole when it is first needed, and kept. Labels and
+    lengths of text are compared with their checksums, as is what is compressed, and what is mapped is not.
     """
 
     def __init__(self, path: str) -> None:
@@ -46,16 +49,17 @@ class ArrayFolder:
         files = [f for f in files if not f.stem.endswith((".label", ".text", ".text_length"))]
         if not files:
             raise ValueError(f"data.path = {path!r}: has no .npz or .npy file")
-        self._shards = [_open_shard(file) for file in files]
+        with ThreadPoolExecutor(THREADS) as pool:
+            self._shards = list(pool.map(_open_shard, files))
         self._starts = [0, *itertools.accumulate(shard.records for shard in self._shards)]
         if not len(self):
             raise ValueError(f"data.path = {path!r}: has no records")
         first = self._shards[0]
         for file, shard in zip(files, self._shards, strict=True):
-            if shard.x.shape[1:] != first.x.shape[1:]:
+            if shard.shape != first.shape:
                 raise ValueError(
-                    f"data.path = {path!r}: records of {file.name} have shape {shard.x.shape[1:]}, "
-                    f"those of {files[0].name} {first.x.shape[1:]}"
+                    f"data.path = {path!r}: records of {file.name} have shape {shard.shape}, "
+                    f"those of {files[0].name} {first.shape}"
                 )
             if (shard.x.dtype == np.uint8) != (first.x.dtype == np.uint8):
                 raise ValueError(
@@ -85,43 +89,31 @@ class ArrayFolder:
             longest = max(int(np.diff(shard.ends, prepend=0).max(initial=0)) for shard in self._shards)
             dim = first.text.shape[1]
             self.text = TextInfo(dim, longest, read_null(folder, dim))
-        self._kept: dict[int, _Arrays] = {}  # those read whole
-        self._mapped = functools.lru_cache(maxsize=OPEN)(self._open)
+        self._mapped = functools.lru_cache(maxsize=OPEN)(_Shard.open)
+        self._kept = functools.cache(_Shard.open)
 
     def __len__(self) -> int:
         """Returns N, the records of all shards."""
         return self._starts[-1]
 
     def __getitem__(self, record: int) -> dict[str, np.ndarray]:
-        """Reads record number `record`."""
+        """Reads record number `record`.
+
+        Raises:
+            ValueError: its file has changed or is damaged.
+        """
         number = bisect.bisect_right(self._starts, record) - 1
         shard, i = self._shards[number], record - self._starts[number]
-        arrays = self._kept.get(number) or self._mapped(number)
-        sample = {"x": as_x(arrays.x[i]).reshape(self.shape)}
+        x, text = self._mapped(shard) if shard.is_mapped else self._kept(shard)
+        sample = {"x": as_x(x[i]).reshape(self.shape)}
         if shard.label is not None:
             sample["label"] = shard.label[i]
-        if arrays.text is not None:
-            sample["text"] = arrays.text[shard.ends[i - 1] if i else 0 : shard.ends[i]]
+        if text is not None:  # a copy: what is mapped stays open as long as it is used
+            sample["text"] = np.array(text[shard.ends[i - 1] if i else 0 : shard.ends[i]])
         return sample
 
-    def _open(self, number: int) -> "_Arrays":
-        """The large arrays of a shard; what is mapped is closed when nobody uses it any more."""
-        shard = self._shards[number]
-        arrays = _Arrays(shard.x.open(), None if shard.text is None else shard.text.open())
-        if shard.x.offset is None:
-            self._kept[number] = arrays
-        return arrays
 
-
-@dataclasses.dataclass(frozen=True)
-class _Arrays:
-    """The large arrays of a shard: x (n, ...) and text (T, E)."""
-
-    x: np.ndarray
-    text: np.ndarray | None
-
-
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class _Shard:
     """A shard, checked; its large arrays are known by their headers."""
 
@@ -141,60 +133,68 @@ class _Shard:
         _, channels, *size = self.x.shape
         return (channels, *([1] if len(size) == 2 else []), *size)
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether none of its large arrays is compressed."""
+        return all(array is None or array.offset is not None for array in (self.x, self.text))
+
+    def open(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Returns its large arrays, x and text; files of mapped ones are closed when nobody uses them any more."""
+        return self.x.open(), None if self.text is None else self.text.open()
+
 
 def _open_shard(path: Path) -> _Shard:
     """Looks at a shard and checks it."""
     if path.suffix == ".npz":
-        arrays = look(path, NAMES)
+        arrays = open_npz(path, NAMES[:1], NAMES[1:])
     else:
         parts = {name: path if name == "x" else path.with_suffix(f".{name}.npy") for name in NAMES}
-        arrays = {name: look(file)[""] for name, file in parts.items() if name == "x" or file.exists()}
+        arrays = {name: open_npy(file) for name, file in parts.items() if name == "x" or file.exists()}
+    x, text = arrays["x"], arrays.get("text")
     with named(path):
-        if "x" not in arrays:
-            raise ValueError(f"holds {', '.join(arrays) or 'no array of these'}, no 'x'")
-        x = _check_x(arrays["x"])
-        records = x.shape[0]
-        label = _check_label(arrays["label"].read(), records) if "label" in arrays else None
-        if "text" not in arrays:
-            return _Shard(x, label, None, np.empty(0, np.int64))
-        if "text_length" not in arrays:
-            raise ValueError("has 'text' but no 'text_length'")
-        text = arrays["text"]
-        return _Shard(x, label, text, _check_text(text, arrays["text_length"].read(), records))
+        if len(x.shape) not in (4, 5):
+            raise ValueError(f"'x' has shape {x.shape}, must be (n, C, F, H, W) or (n, C, H, W)")
+        check_x_dtype(x.dtype)
+        for name in ("label", "text_length"):
+            if name in arrays:
+                _check_integers(name, arrays[name], x.shape[0])
+        if text is not None:
+            if len(text.shape) != 2:
+                raise ValueError(f"'text' has shape {text.shape}, must be (states of all captions, features)")
+            check_states(np.empty((0, text.shape[1]), text.dtype))
+            if "text_length" not in arrays:
+                raise ValueError("has 'text' but no 'text_length'")
+    label = arrays["label"].read() if "label" in arrays else None
+    length = None if text is None else arrays["text_length"].read()
+    with named(path):
+        label = None if label is None else _check_label(label)
+        ends = np.empty(0, np.int64) if text is None or length is None else _ends(length, text.shape[0])
+    return _Shard(x, label, text, ends)
 
 
-def _check_x(x: StoredArray) -> StoredArray:
-    """Returns x, or raises."""
-    if len(x.shape) not in (4, 5):
-        raise ValueError(f"'x' has shape {x.shape}, must be (n, C, F, H, W) or (n, C, H, W)")
-    check_x_dtype(x.dtype)
-    return x
+def _check_integers(name: str, array: StoredArray, records: int) -> None:
+    """Raises for what is no integer a record."""
+    if array.shape != (records,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name!r} is {array.dtype} {array.shape}, must be integers ({records},)")
 
 
-def _check_label(label: np.ndarray, records: int) -> np.ndarray:
-    """Returns the labels as int32, or raises."""
-    if label.shape != (records,) or not np.issubdtype(label.dtype, np.integer):
-        raise ValueError(f"'label' is {label.dtype} {label.shape}, must be integers ({records},)")
-    if records and (label.min() < 0 or label.max() > np.iinfo(np.int32).max - 1):
+def _check_label(label: np.ndarray) -> np.ndarray:
+    """Returns the labels (n,) as int32, or raises."""
+    if len(label) and (label.min() < 0 or label.max() > np.iinfo(np.int32).max - 1):
         raise ValueError(
             f"'label' has values in [{label.min()}, {label.max()}], must be class numbers from 0 on"
         )
     return label.astype(np.int32)
 
 
-def _check_text(text: StoredArray, length: np.ndarray, records: int) -> np.ndarray:
-    """Returns where each record's text ends, (n,) int64; or raises."""
-    if len(text.shape) != 2:
-        raise ValueError(f"'text' has shape {text.shape}, must be (states of all captions, features)")
-    if length.shape != (records,) or not np.issubdtype(length.dtype, np.integer):
-        raise ValueError(f"'text_length' is {length.dtype} {length.shape}, must be integers ({records},)")
-    if records and length.min() < 1:
+def _ends(length: np.ndarray, states: int) -> np.ndarray:
+    """Returns where each record's text ends, (n,) int64, or raises; `states` are there."""
+    if len(length) and length.min() < 1:
         raise ValueError(
             f"'text_length' has {length.min()}, must be 1 or more (an empty caption has an end too)"
         )
     ends = np.cumsum(length, dtype=np.int64)
-    total = int(ends[-1]) if records else 0
-    if total != text.shape[0]:
-        raise ValueError(f"'text_length' has the sum {total}, 'text' {text.shape[0]} states")
-    check_states(np.empty((0, text.shape[1]), text.dtype))
+    total = int(ends[-1]) if len(length) else 0
+    if total != states or (len(length) and length.max() > states):  # a sum may be beyond int64
+        raise ValueError(f"'text_length' has the sum {total}, 'text' {states} states")
     return ends

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from data_pipelines.arrays import named
 from data_pipelines.records import ArrayRecords
 from data_pipelines.text import TextInfo, check_states, read_null
 from data_pipelines.values import as_x, check_x_dtype
@@ -43,7 +44,8 @@ class PreparedDataset:
             raise ValueError(
                 f"data.path = {path!r}: must be a prepared version's folder (with dataset_info.json)"
             )
-        builder = tfds.builder_from_directory(str(folder))
+        with named(f"data.path = {path!r}"):
+            builder = tfds.builder_from_directory(str(folder))
         features = builder.info.features
         self._key = next((key for key in KEYS if key in features), "")
         if not self._key or None in features[self._key].shape:
@@ -70,13 +72,11 @@ class PreparedDataset:
         if "text" in features:
             self.text = _text_info(path, features["text"])
         try:
-            builder.as_data_source(
-                split="train"
-            )  # says what cannot be read so, but would keep every file open
+            builder.as_data_source(split="train")  # says what cannot be read so; would keep every file open
             self._records = ArrayRecords(builder.info.splits["train"].file_instructions)
         except (NotImplementedError, ValueError) as error:
             raise ValueError(f"data.path = {path!r}: cannot be read at random: {error}") from error
-        self._features = features
+        self._path, self._features = path, features
         if not len(self._records):
             raise ValueError(f"data.path = {path!r}: split 'train' has no records")
         self.shape = self._decode(np.zeros(features[self._key].shape, features[self._key].np_dtype)).shape
@@ -87,7 +87,9 @@ class PreparedDataset:
 
     def __getitem__(self, record: int) -> dict[str, np.ndarray]:
         """Reads record number `record`."""
-        features = self._features.deserialize_example_np(self._records[record])
+        content = self._records[record]
+        with named(f"data.path = {self._path!r}", f"record {record}"):
+            features = self._features.deserialize_example_np(content)
         sample = {"x": self._decode(np.asarray(features[self._key]))}
         if self._labelled:
             sample["label"] = np.asarray(features["label"], np.int32)

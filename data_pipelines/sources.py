@@ -7,7 +7,10 @@ and, when there are labels, `label` () int32, and with text the stored states `t
 `data_pipelines.text`). Order, epochs, batches, padding and augmentation are the loader's.
 """
 
+import functools
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -188,11 +191,26 @@ class MovingDigits:
         return np.rint(np.maximum(folded, 0)).astype(int)
 
 
+def _reused(kind: Callable[[str], Source], path: str) -> Source:
+    """Returns the source that was opened last if its files are the same: headers of many are read once a process."""
+    folder = Path(path).expanduser()
+    entries = os.scandir(folder) if path and folder.is_dir() else ()
+    states = {entry.name: entry.stat() for entry in entries if entry.is_file()}
+    files = tuple((name, s.st_ino, s.st_size, s.st_mtime_ns) for name, s in sorted(states.items()))
+    return _opened(kind, path, files)
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(kind: Callable[[str], Source], path: str, files: tuple) -> Source:
+    """Opens a source; `files` is what `_reused` knows of them."""
+    return kind(path)
+
+
 SOURCES: dict[str, Callable[[Any], Source]] = {
     "digits": lambda data: Digits(data.height, data.width),
     "captioned_digits": lambda data: CaptionedDigits(),
     "moving_digits": lambda data: MovingDigits(data.frames, data.height, data.width),
-    "arrays": lambda data: ArrayFolder(data.path),
-    "tfds": lambda data: PreparedDataset(data.path),
+    "arrays": lambda data: _reused(ArrayFolder, data.path),
+    "tfds": lambda data: _reused(PreparedDataset, data.path),
 }
 """What `data.name` can be."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from data_pipelines.arrays import read_all
+from data_pipelines.arrays import read_npz
 
 NULL_FILE = "null_text.npz"
 DTYPES = ("float32", "float16", "uint16")
@@ -50,8 +50,8 @@ def check_states(states: np.ndarray, dim: int | None = None) -> np.ndarray:
 
 def decode(states: np.ndarray) -> np.ndarray:
     """Returns stored states as float32, exactly."""
-    if states.dtype == np.uint16:
-        states = states.view(ml_dtypes.bfloat16)
+    if states.dtype.name == "uint16":  # of either byte order
+        states = states.astype(np.uint16).view(ml_dtypes.bfloat16)
     return states.astype(np.float32)
 
 
@@ -147,11 +147,11 @@ def write_null(path: Path, text: np.ndarray, mask: np.ndarray) -> None:
 
 def _load(path: Path, required: Sequence[str], pair: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Returns the arrays of an `.npz`: those required, and all of `pair` or none."""
-    arrays = read_all(path)
-    wanted = [*required, *(pair if set(pair) & set(arrays) else ())]
-    if missing := [name for name in wanted if name not in arrays]:
-        raise ValueError(f"{path}: lacks {', '.join(missing)}; it has {', '.join(arrays) or 'nothing'}")
-    return {name: arrays[name] for name in wanted}
+    arrays = read_npz(path, required, pair)
+    missing = [name for name in pair if name not in arrays]
+    if len(missing) < len(pair) and missing:
+        raise ValueError(f"{path}: lacks {', '.join(missing)}; it has {', '.join(arrays)}")
+    return arrays
 
 
 def _masked(text: np.ndarray, mask: np.ndarray, dim: int, name: str = "the empty caption") -> np.ndarray:
@@ -165,4 +165,6 @@ def _masked(text: np.ndarray, mask: np.ndarray, dim: int, name: str = "the empty
             f"{name} has a mask that is all zero; 1 is for states that are kept, and an encoder has at least the one "
             "of the end of the text"
         )
+    if mask.dtype.kind not in "biuf":
+        raise ValueError(f"the mask of a caption has dtype {mask.dtype}, must be bool or numbers")
     return check_states(text, dim)[mask.astype(bool)]

@@ -9,6 +9,7 @@ DIR, `runs/NAME` for a config NAME.py, gets everything:
     config.json  checkpoints/  metrics.csv  tensorboard/  null_text.npz (with text: the empty caption)
     loss.png  samples.png (for videos .gif too)  evaluation.json
     profile/ (with profile.steps)  hang-pI.txt (stacks of process I, when a step took too long)
+    bad_step_STEP.json (the records of a step that was not finite though they are)
 
 The same command again continues where the run was, from its last checkpoint and with the same results as if
 it had never ended; a run that is done only makes those pictures and figures that are missing.
@@ -102,6 +103,8 @@ def train(
     # --- model and data
     data = config.data
     experiment = build(config, mesh=mesh, null_text=null)
+    if (checkpoints.last or 0) < config.train.steps:
+        records.look(config)
     part, parts = data_share(mesh, data.batch)
     loader = make_loader(
         data,
@@ -141,7 +144,6 @@ def train(
     # --- step
     steps = config.train.steps
     if done < steps:
-        records.look(config)
         if is_host:
             results.clear(workdir)
         if is_host:
@@ -258,7 +260,7 @@ def bad_step(
     """Say what is wrong with a step whose update was skipped; ends the run unless it is to go on."""
     what = (
         f"step {number}: loss {values['loss']:g}, gradient norm {values['grad_norm']:g}; its update was left "
-        f"out.  Batch {number - 1} of data.name={config.data.name!r} with seed={config.seed}: {len(batch)} "
+        f"out.  Batch {number - 1} of data.name={config.data.name!r} with seed={config.seed}: {config.data.batch} "
         f"records.  {records.blame(config, workdir, number, batch)}."
     )
     if config.train.on_nonfinite == "stop":

@@ -1,8 +1,10 @@
 """Files of arrays in any state: the array, or one line that names the file; never a large allocation."""
 
+import contextlib
 import io
 import os
 import re
+import socket
 import struct
 import tracemalloc
 import zipfile
@@ -10,8 +12,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_pipelines.arrays import look, read_all
+from data_pipelines.arrays import DICTIONARY, open_npy, open_npz, read_npz
 from data_pipelines.folders import ArrayFolder
+from data_pipelines.text import NULL_FILE, read_captions, read_null
 
 
 def header(text):
@@ -72,28 +75,56 @@ def damaged(content):
     return bytes(content)
 
 
-FILES = {
+def claims(shape, size, compressed):
+    """A zip whose member and header agree on sizes that are not there."""
+    content = bytearray(npz({"x": header(HUGE % shape) + bytes(1000)}, zipfile.ZIP_DEFLATED))
+    for signature, place in ((b"PK\x03\x04", 18), (b"PK\x01\x02", 20)):
+        at = content.index(signature) + place
+        if compressed:
+            content[at : at + 4] = struct.pack("<I", size)
+        content[at + 4 : at + 8] = struct.pack("<I", size)
+    return bytes(content)
+
+
+NPY = {
     "an empty file": (b"", "is empty"),
-    "text": (b"<html>not found</html>", "cannot be read as .npz or .npy"),
+    "text": (
+        b"<html>not found</html>",
+        "has no .npy header that can be read: the magic string is not correct",
+    ),
+    "a few bytes": (GOOD[:9], "header"),
     "half a header": (GOOD[:40], "header"),
     "half an array": (GOOD[:-7], r"240 bytes, and 233 are there"),
     "bytes behind the array": (GOOD + b"12345678", r"240 bytes, and 248 are there"),
-    "an open bracket": (header("{'descr': '<f4', 'shape': (3, 1, 4, 5"), "has a header that cannot be read"),
-    "no dict": (header("[1, 2]"), "has a header that cannot be read"),
-    "code": (header("__import__('os').system('true')"), "has a header that cannot be read"),
-    "deep brackets": (header("(" * 100), "has a header that cannot be read"),
+    "an open bracket": (header("{'descr': '<f4', 'shape': (3, 1, 4, 5"), "header that can be read: "),
+    "no dict": (header("[1, 2]"), "header that can be read: "),
+    "code": (header("__import__('os').system('true')"), "header that can be read: "),
+    "deep brackets": (header("(" * 100), "header that can be read: "),
+    "a backslash": (header("{'descr': '<f\\q', 'fortran_order': False, 'shape': (3,), }"), "a backslash"),
     "an unknown dtype": (
         header("{'descr': '<q9', 'fortran_order': False, 'shape': (3,), }"),
-        "cannot be read",
+        "header that can be read: ",
     ),
+    "a dtype without bytes": (
+        header("{'descr': '<U0', 'fortran_order': False, 'shape': (3, 1, 4, 5), }"),
+        "itemsize|dtype",
+    ),
+    "a header of 4 GiB": (b"\x93NUMPY\x02\x00\xf0\xff\xff\xff{'descr'", "4294967280 bytes, more than 10000"),
+    "a header without bytes": (b"\x93NUMPY\x01\x00\x00\x00" + bytes(2**20), "header that can be read: "),
     "233 TiB": (header(HUGE % "64000000000000,"), r"256000000000000 bytes, and 0 are there"),
     "more than any number": (header(HUGE % "9223372036854775807, 9223372036854775807"), "are there"),
     "a negative shape": (header(HUGE % "-1, 4") + bytes(64), "lengths must be whole numbers, 0 or more"),
     "a bool in the shape": (header(HUGE % "True, 4") + bytes(16), "lengths must be whole numbers"),
     "objects": (npy(np.array([{"a": 1}], object)), "holds Python objects"),
-    "version 9": (GOOD[:6] + b"\x09\x00" + GOOD[8:], r"is in \.npy format \(9, 0\)"),
-    "half a zip": (npz({"x": GOOD})[:200], "cannot be read as .npz or .npy"),
-    "a member that is none": (npz({"x": b"hello"}), "'x': .*magic"),
+    "objects in a structure": (npy(np.zeros(2, [("a", object)])), "holds Python objects"),
+    "version 9": (GOOD[:6] + b"\x09\x00" + GOOD[8:], r"it is in format \(9, 0\)"),
+}
+NPZ = {
+    "an empty file": (b"", "is empty"),
+    "text": (b"<html>not found</html>", r"cannot be read as \.npz: is no zip file"),
+    "an array": (GOOD, r"cannot be read as \.npz: is no zip file"),
+    "no array": (npz({"y": GOOD, "z": GOOD}), "lacks x; it has y, z"),
+    "half a zip": (npz({"x": GOOD})[:200], "cannot be read as .npz: is no zip file"),
     "an encrypted member": (with_flag(npz({"x": GOOD}), 1), "'x': is encrypted"),
     "an unknown compression": (with_method(npz({"x": GOOD}), 97), "'x': is compressed by method 97"),
     "another's header": (renamed(npz({"x": GOOD}), b"y.npy"), "'x': .*differ"),
@@ -104,41 +135,90 @@ FILES = {
         npz({"x": header(HUGE % "64000000000000,") + bytes(10**6)}, zipfile.ZIP_DEFLATED),
         "'x': .* 256000000000000 bytes, and 1000000 are there",
     ),
+    "4 GiB that are not there": (claims("1073741772,", 2**32 - 80, False), "'x': "),
+    "4 GiB said to be in the file": (claims("1073741772,", 2**32 - 80, True), "'x': ends behind the end"),
 }
+NPZ |= {f"a member: {what}": (npz({"x": content}), "'x': ") for what, (content, _) in NPY.items()}
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_one_line_with_its_name(tmp_path, name):
-    content, message = FILES[name]
-    path = tmp_path / "a.npz"
-    path.write_bytes(content)
+@contextlib.contextmanager
+def little_memory(limit=20 * 2**20):
+    """What is inside asks for less than `limit` bytes, 20 MiB."""
     tracemalloc.start()
-    with pytest.raises(ValueError) as caught:
-        read_all(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < limit
+    finally:
+        tracemalloc.stop()
+
+
+def assert_refused(call, path, message):
+    """A line that names the file once, and no memory for what is not there."""
+    with little_memory(), pytest.raises(ValueError) as caught:
+        call()
     line = str(caught.value)
     assert line.startswith(f"{path}: ")
     assert "\n" not in line
     assert line.count(str(path)) == 1
     assert re.search(message, line), line
-    assert peak < 20 * 2**20
-    with pytest.raises(ValueError, match=re.escape(str(path))):
-        ArrayFolder(str(tmp_path))
 
 
-def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+@pytest.mark.parametrize(("name", "suffix"), [*((n, ".npy") for n in NPY), *((n, ".npz") for n in NPZ)])
+def test_a_damaged_file_is_one_line_with_its_name(tmp_path, name, suffix):
+    content, message = (NPY if suffix == ".npy" else NPZ)[name]
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    read = (lambda: open_npy(path).read()) if suffix == ".npy" else (lambda: read_npz(path, ["x"]))
+    assert_refused(read, path, message)
+
+    def train():
+        source = ArrayFolder(str(tmp_path))
+        return [source[record] for record in range(len(source))]
+
+    assert_refused(train, path, "")
+
+
+@pytest.mark.parametrize("part", ["label", "text", "text_length"])
+def test_damage_beside_x_is_named(tmp_path, part):
+    arrays = {"x": X, "label": np.arange(3), "text": np.zeros((3, 2), np.float32), "text_length": [1, 1, 1]}
+    for name, array in arrays.items():
+        np.save(tmp_path / ("a.npy" if name == "x" else f"a.{name}.npy"), array)
+    assert len(ArrayFolder(str(tmp_path))) == 3
+    path = tmp_path / f"a.{part}.npy"
+    path.write_bytes(npz({"x": GOOD}))  # another kind of file
+    assert_refused(lambda: ArrayFolder(str(tmp_path)), path, "the magic string is not correct")
+    path.write_bytes(header(HUGE % "-1,"))
+    assert_refused(lambda: ArrayFolder(str(tmp_path)), path, "lengths must be whole numbers")
+
+
+def test_files_of_text_states_are_looked_at_in_the_same_way(tmp_path):
+    path = tmp_path / NULL_FILE
+    members = {"null_text": npy(np.zeros((2, 6), np.float32)), "null_mask": header(HUGE % "64000000000000,")}
+    path.write_bytes(npz(members))
+    assert_refused(lambda: read_null(tmp_path, 6), path, "'null_mask': has the shape .* and 0 are there")
+    path.write_bytes(damaged(npz({"text": npy(np.zeros((2, 3, 6))), "mask": GOOD}, zipfile.ZIP_LZMA)))
+    assert_refused(lambda: read_captions(path, 6), path, "'text': ")
+    path.unlink()
+    os.mkfifo(path)
+    assert_refused(lambda: read_captions(path, 6), path, "is no regular file")
+    assert_refused(lambda: read_null(tmp_path, 6), path, "is no regular file")
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "a.npz")
     (tmp_path / "b.npz").mkdir()
-    for name in ("a.npz", "b.npz"):
-        with pytest.raises(
-            ValueError, match=rf"{name}: is no regular file; it must be an \.npy or \.npz file"
-        ):
-            look(tmp_path / name)
-    with pytest.raises(ValueError, match=r"a\.npz: is no regular file"):
-        ArrayFolder(str(tmp_path))
-    with pytest.raises(ValueError, match=r"none\.npz: No such file or directory"):
-        look(tmp_path / "none.npz")
+    (tmp_path / "c.npz").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+        server.bind("d.npz")
+        for name in "abcd":
+            path = tmp_path / f"{name}.npz"
+            for call in (lambda path=path: open_npz(path, ["x"]), lambda path=path: open_npy(path)):
+                assert_refused(call, path, r"is no regular file; it must be an \.npy or \.npz file")
+    assert_refused(lambda: ArrayFolder(str(tmp_path)), tmp_path / "a.npz", "is no regular file")
+    assert_refused(
+        lambda: open_npy(tmp_path / "none.npy"), tmp_path / "none.npy", "No such file or directory"
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,21 +227,27 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
 @pytest.mark.parametrize("array", [X, np.asfortranarray(X), X.astype(">f4"), np.empty((0, 3)), np.float16(2)])
 def test_every_way_of_storing_comes_back(tmp_path, method, array):
     (tmp_path / "a.npz").write_bytes(npz({"x": npy(array), "more": npy(X)}, method))
-    found = look(tmp_path / "a.npz", ["x"])
-    assert list(found) == ["x"]
-    for read in (found["x"].open(), found["x"].read()):
-        np.testing.assert_array_equal(read, array)
-        assert read.dtype == array.dtype
     (tmp_path / "b.npy").write_bytes(npy(array))
-    np.testing.assert_array_equal(look(tmp_path / "b.npy")[""].open(), array)
+    found = open_npz(tmp_path / "a.npz", ["x"], ["absent"])
+    assert list(found) == ["x"]
+    for stored in (found["x"], open_npy(tmp_path / "b.npy")):
+        for read in (stored.open(), stored.read()):
+            np.testing.assert_array_equal(read, array)
+            assert read.dtype == array.dtype
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_no_mutation_of_a_good_file_does_anything_else(tmp_path, method):
-    good, path = npz({"x": GOOD, "label": npy(np.arange(3))}, method), tmp_path / "a.npz"
+def test_a_flipped_bit_of_what_is_read_whole_is_found(tmp_path):
+    good = bytearray(npz({"text": npy(np.zeros((50, 100, 6), np.float32)), "mask": npy(np.ones((50, 100)))}))
+    good[100_000] ^= 1  # far behind the header
+    (tmp_path / "a.npz").write_bytes(good)
+    path = tmp_path / "a.npz"
+    assert_refused(lambda: read_captions(path, 6), path, "'text': is damaged: its checksum is another")
+
+
+def mutations(good, count):
+    """That many damaged copies: cut off, a bit flipped, or some bytes replaced by more or fewer of others."""
     rng = np.random.default_rng(1)
-    refused = []
-    for _ in range(400):
+    for _ in range(count):
         content = bytearray(good)
         match rng.integers(3):
             case 0:
@@ -171,10 +257,45 @@ def test_no_mutation_of_a_good_file_does_anything_else(tmp_path, method):
             case _:
                 start = rng.integers(len(content))
                 content[start : start + rng.integers(1, 30)] = rng.bytes(rng.integers(0, 30))
-        path.write_bytes(content)
+        yield bytes(content)
+
+
+def read_or_refused(path, read, extra=0):
+    """What is read of a damaged file, or None where it is refused in a line; `extra` bytes more than else."""
+    with little_memory(20 * 2**20 + extra):
         try:
-            read_all(path)
+            return read()
         except ValueError as error:
-            refused.append(str(error))
-    assert len(refused) > 100
-    assert all(line.startswith(f"{path}: ") for line in refused)
+            line = str(error)
+    assert line.startswith(f"{path}: ")
+    assert "\n" not in line
+    return None
+
+
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_a_mutated_npz_is_refused_or_read_rightly(tmp_path, method):
+    arrays = {"x": X, "label": np.arange(3)}
+    good, path = npz({name: npy(array) for name, array in arrays.items()}, method), tmp_path / "a.npz"
+    extra = DICTIONARY if method == zipfile.ZIP_LZMA else 0
+    refused = 0
+    for content in mutations(good, 400):
+        path.write_bytes(content)
+        found = read_or_refused(path, lambda: read_npz(path, ["x"], ["label"]), extra)
+        refused += found is None
+        for name in found or ():
+            np.testing.assert_array_equal(found[name], arrays[name])
+    assert 200 < refused < 400  # some bytes, such as a member's time, mean nothing to an array
+
+
+def test_a_mutated_npy_is_refused_or_has_the_size_of_its_file(tmp_path):
+    path = tmp_path / "a.npy"
+    refused = 0
+    for content in mutations(GOOD, 400):
+        path.write_bytes(content)
+        found = read_or_refused(path, lambda: open_npy(path).read())
+        refused += found is None
+        if found is not None:
+            assert found.nbytes == len(content) - (len(GOOD) - X.nbytes)  # it has no checksum
+    assert 200 < refused < 400

@@ -40,7 +40,7 @@ def test_records_of_all_shards_in_the_order_of_the_names(tmp_path, layout):
         np.testing.assert_array_equal(source[record]["x"], x)
         assert source[record]["label"] == label
         assert source[record]["label"].dtype == np.int32
-    assert isinstance(backing(source._open(0).x), mmap.mmap) == (layout != "compressed")
+    assert isinstance(backing(source._shards[0].x.open()), mmap.mmap) == (layout != "compressed")
 
 
 @pytest.mark.parametrize("layout", ["npz", "npy"])
@@ -61,7 +61,8 @@ def test_text_of_every_record_and_of_the_empty_caption(tmp_path, layout):
     starts = np.cumsum([0, 3, 1, 4, 2])
     for record, states in enumerate(np.split(np.concatenate(texts), starts[1:-1])):
         np.testing.assert_array_equal(source[record]["text"], states)
-    assert isinstance(backing(source[0]["text"]), mmap.mmap)
+    assert isinstance(backing(source._shards[0].text.open()), mmap.mmap)
+    assert not isinstance(backing(source[0]["text"]), mmap.mmap)  # which would keep the file open
     write_null(tmp_path / NULL_FILE, texts[0][:2], np.array([True, False]))
     source = ArrayFolder(str(tmp_path))
     assert len(source) == 4
@@ -119,7 +120,7 @@ def test_missing_or_empty_folders(tmp_path):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ({"y": np.zeros(3)}, r"b\.npz.*no 'x'"),
+        ({"y": np.zeros(3)}, r"b\.npz: lacks x; it has y"),
         ({"x": np.zeros((2, 3, 5)), "label": np.zeros(2, int)}, r"b\.npz.*\(2, 3, 5\).*\(n, C, F, H, W\)"),
         ({"x": np.zeros((2, 4, 2, 3, 5), int), "label": np.zeros(2, int)}, r"b\.npz.*int64"),
         ({"x": latents(2, 0), "label": np.zeros(3, int)}, r"b\.npz.*'label'.*\(2,\)"),
@@ -147,6 +148,13 @@ def test_wrong_shards_are_named(tmp_path, second, message):
         ({"text": np.zeros((4, 6), np.float32)}, r"b\.npz: has 'text' but no 'text_length'"),
         ({"text": np.zeros((4, 6)), "text_length": [2, 2]}, r"b\.npz: 'text' has dtype float64"),
         ({"text": np.zeros((4, 6), np.float16), "text_length": [2, 1]}, r"has the sum 3, 'text' 4 states"),
+        (
+            {
+                "text": np.zeros((4, 6), np.float16),
+                "text_length": np.array([2**63 + 2, 2**63 + 2], np.uint64),
+            },
+            "the sum",
+        ),
         ({"text": np.zeros((4, 6), np.float16), "text_length": [4, 0]}, r"'text_length' has 0, must be 1"),
         ({"text": np.zeros((4, 6), np.float16), "text_length": [4]}, r"'text_length' is int64 \(1,\)"),
         ({"text": np.zeros((2, 2, 6), np.float16), "text_length": [2, 2]}, r"'text' has shape \(2, 2, 6\)"),

@@ -1,5 +1,6 @@
 """Datasets of TensorFlow Datasets; all but the first test need that package."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -142,3 +143,30 @@ def test_pixels_of_another_dtype_are_refused(tmp_path):
         [{"x": x.astype(np.uint8)}],
     )
     np.testing.assert_allclose(PreparedDataset(path)[0]["x"][:, 0], x / 127.5 - 1, atol=1e-6)
+
+
+def test_damaged_datasets_are_named(tmp_path):
+    path = Path(
+        prepare(
+            tmp_path,
+            lambda f: {"x": f.Tensor(shape=(1, 2, 2), dtype=np.float32)},
+            [{"x": np.zeros((1, 2, 2), np.float32)}] * 3,
+        )
+    )
+    for name in ("dataset_info.json", "features.json"):
+        good = (path / name).read_bytes()
+        for content in (b"", good[: len(good) // 2], b"\xff" + good):
+            (path / name).write_bytes(content)
+            with pytest.raises(ValueError, match=re.escape(f"data.path = '{path}': ")) as caught:
+                PreparedDataset(str(path))
+            assert "\n" not in str(caught.value)
+        (path / name).write_bytes(good)
+    features = (path / "features.json").read_text()
+    (path / "features.json").write_text(features.replace("float32", "uint8"))  # not what the records hold
+    with pytest.raises(ValueError, match=re.escape(f"data.path = '{path}': record 1: ")):
+        PreparedDataset(str(path))[1]
+    (path / "features.json").write_text(features)
+    (records,) = path.glob("*array_record*")
+    records.write_bytes(records.read_bytes()[:70_000])
+    with pytest.raises(ValueError, match=r"array_record-00000-of-00001: record 2: the file has 0 records"):
+        PreparedDataset(str(path))[2]

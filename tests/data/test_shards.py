@@ -1,12 +1,19 @@
 """Many files under the usual limits: they are open when read, a bounded number at a time."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
+
+from configs import common
+from data_pipelines import folders, make_loader, open_source
+from data_pipelines.folders import ArrayFolder
+from data_pipelines.records import ArrayRecords
 
 FEW = """
 import os, resource, sys, threading
@@ -80,22 +87,90 @@ def test_folders_of_many_shards(tmp_path, count, limit):
     assert still_open < 150  # OPEN shards of one file each, mapped twice
 
 
-def test_many_array_record_files(tmp_path):
-    for shard in range(400):
-        writer = ArrayRecordWriter(str(tmp_path / f"{shard:05d}.array_record"), "group_size:1")
+def record_files(folder, count):
+    """A folder of ArrayRecord files of four records each."""
+    for shard in range(count):
+        writer = ArrayRecordWriter(str(folder / f"{shard:05d}.array_record"), "group_size:1")
         for place in range(4):
             writer.write(f"{shard} {place}".encode())
         writer.close()
-    records, still_open = read(tmp_path, RECORDS, limit=192, reads=800)
-    assert records == 800
+
+
+@pytest.mark.parametrize(
+    ("count", "limit"), [(400, 192), pytest.param(10_000, 256, marks=pytest.mark.full)], ids=["400", "10000"]
+)
+def test_many_array_record_files(tmp_path, count, limit):
+    record_files(tmp_path, count)
+    records, still_open = read(tmp_path, RECORDS, limit=limit, reads=2 * count)
+    assert records == 2 * count
     assert still_open < 160
 
 
-def test_a_file_that_is_lost_is_named(tmp_path):
-    from data_pipelines.records import ArrayRecords
+def test_what_a_caller_keeps_holds_no_file_open(tmp_path):
+    shards(tmp_path, 300)
+    source = ArrayFolder(str(tmp_path))
+    before = len(os.listdir("/proc/self/fd"))
+    kept = [source[record] for record in range(len(source))]
+    assert len(kept) == 600
+    assert len(os.listdir("/proc/self/fd")) - before <= 2 * folders.OPEN
+    del source  # closes what is open, at once: nothing refers to itself
+    assert len(os.listdir("/proc/self/fd")) == before
 
-    class File:
-        filename, skip, take, examples_in_shard = str(tmp_path / "lost.array_record"), 0, 3, 3
 
-    with pytest.raises(ValueError, match=r"lost\.array_record: record 2 cannot be read"):
-        ArrayRecords([File])[2]
+def test_headers_are_read_once_until_a_file_changes(tmp_path, monkeypatch):
+    shards(tmp_path, 3)
+    looks = []
+    open_npz = folders.open_npz
+    monkeypatch.setattr(
+        folders, "open_npz", lambda path, *names: looks.append(path) or open_npz(path, *names)
+    )
+    data = common.get_config().data
+    data.update(dict(name="arrays", path=str(tmp_path), frames=1, height=1, width=1, batch=2))
+    first = open_source(data)
+    make_loader(data, seed=0)
+    assert open_source(data) is first
+    assert len(looks) == 3
+    np.savez(
+        tmp_path / "00003.npz",
+        x=np.ones((2, 1, 1, 1)),
+        label=[0, 1],
+        text=np.ones((2, 1)),
+        text_length=[1, 1],
+    )
+    with pytest.raises(ValueError, match=r"00003\.npz: 'text' has dtype float64"):
+        open_source(data)
+    (tmp_path / "00003.npz").unlink()
+    (tmp_path / "00002.npz").unlink()
+    assert len(open_source(data)) == 4
+
+
+def test_files_that_are_lost_or_damaged_are_named(tmp_path):
+    record_files(tmp_path, 2)
+    good = (tmp_path / "00000.array_record").read_bytes()
+    cases = {
+        "lost": (None, "is no file"),
+        "empty": (b"", "at least 64KB"),
+        "half": (good[: len(good) // 2], "the file has 0 records, must have at least 4"),
+        "flipped": (good[:230] + bytes([good[230] ^ 16]) + good[231:], "hash mismatch"),
+        "longer": (good, None),
+    }
+    path = tmp_path / "00001.array_record"
+    for name, (content, message) in cases.items():
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        records = ArrayRecords(
+            [
+                SimpleNamespace(filename=str(tmp_path / f"0000{i}.array_record"), skip=0, take=4)
+                for i in (0, 1)
+            ]
+        )
+        assert records[3] == b"0 3"
+        if message is None:
+            assert records[7] == b"0 3"
+            continue
+        with pytest.raises(ValueError, match=message) as caught:
+            [records[number] for number in range(4, 8)]
+        assert str(caught.value).startswith(f"{path}: record "), name
+    with pytest.raises(ValueError, match="has 4 records, must have at least 5"):
+        ArrayRecords([SimpleNamespace(filename=str(path), skip=1, take=4)])[0]

@@ -21,6 +21,8 @@ def test_stored_states_are_read_exactly():
     brain = values.astype(ml_dtypes.bfloat16)
     assert text.decode(brain.view(np.uint16)).dtype == np.float32
     np.testing.assert_array_equal(text.decode(brain.view(np.uint16)), brain.astype(np.float32))
+    swapped = brain.view(np.uint16).astype(">u2")  # the other byte order
+    np.testing.assert_array_equal(text.decode(text.check_states(swapped)), brain.astype(np.float32))
 
 
 @given(st.integers(1, 7))
@@ -88,6 +90,9 @@ def test_files_of_captions(tmp_path):
         ({"text": np.zeros((2, 5, 7), np.float32)}, r"'text' has shape \(5, 7\), its last axis must be 6"),
         ({"text": np.zeros((2, 5, 6))}, r"states\.npz: 'text' has dtype float64"),
         ({"mask": np.ones((2, 4))}, r"'mask' \(2, 4\)"),
+        ({"mask": np.full((2, 5), "yes")}, "mask of a caption has dtype <U3, must be bool or numbers"),
+        ({"mask": np.zeros((2, 5), [("a", "f4")])}, r"states\.npz: the mask of a caption has dtype \[\('a'"),
+        ({"text": np.zeros((2, 5, 6), [("a", "f4")])}, r"states\.npz: 'text' has dtype \[\('a'"),
     ],
 )
 def test_wrong_files_are_named(tmp_path, changes, message):

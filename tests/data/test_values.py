@@ -1,20 +1,30 @@
 """What the numbers of records mean, by their dtype and range."""
 
+import importlib
 import re
 
 import numpy as np
 import pytest
 
 from configs import common
-from data_pipelines import values
+from data_pipelines import open_source, values
 from data_pipelines.folders import ArrayFolder
 
 DATA = common.get_config().data
 RNG = np.random.default_rng(0)
 
 
+class Records(list):
+    """A source of these samples."""
+
+    @property
+    def shape(self):
+        """Of every record."""
+        return self[0]["x"].shape
+
+
 def records(x):
-    return [{"x": one} for one in x]
+    return Records({"x": one} for one in x)
 
 
 def normal(mean=0.0, deviation=1.0, count=200):
@@ -28,7 +38,7 @@ def test_the_figures_are_those_of_records_spread_over_the_source():
     assert found.records == 64
     figures = (found.mean, found.deviation, found.low, found.high)
     np.testing.assert_allclose(figures, (some.mean(), some.std(), some.min(), some.max()), rtol=1e-6)
-    assert found.line(pixels=False).startswith("data: mean 0.5")
+    assert found.line(pixels=False).startswith(f"data: mean {some.mean():.3g}, ")
     assert "about 0 and 1 are expected" in found.line(pixels=False)
     assert "[-1, 1]" in found.line(pixels=True)
 
@@ -44,7 +54,8 @@ def test_the_figures_are_those_of_records_spread_over_the_source():
         (RNG.uniform(-1, 1, (70, 3, 1, 8, 8)), True, None),
         (RNG.uniform(0, 1, (70, 3, 1, 8, 8)), True, r"no value is negative .*2x - 1"),
         (RNG.uniform(-1, 1.5, (70, 3, 1, 8, 8)), True, r"pixels from .*; they are expected in \[-1, 1\]"),
-        (RNG.uniform(-1, -0.99, (70, 3, 1, 8, 8)), True, "are far from 0 and 1"),
+        (RNG.uniform(-1, -0.99, (70, 3, 1, 8, 8)), True, r"pixels from .* hardly differ"),
+        (RNG.uniform(-1, -0.7, (70, 3, 1, 8, 8)), True, None),  # dark, but pixels
     ],
 )
 def test_bounds(x, pixels, warning):
@@ -57,9 +68,11 @@ def test_bounds(x, pixels, warning):
 
 
 def test_floats_of_0_to_255_are_refused():
-    x = RNG.integers(0, 256, (5, 3, 1, 8, 8)).astype(np.float32)
+    x = RNG.integers(0, 200, (5, 3, 1, 8, 8)).astype(np.float32)
+    x[3, 0, 0, 0, :2] = 0, 255
     with pytest.raises(
-        ValueError, match=r"the floats of 5 records go from 0 to 255, like pixels of 0\.\.255; store"
+        ValueError,
+        match=r"the floats of 5 records go from 0 to 255 \(record 3\), like pixels of 0\.\.255; store",
     ):
         values.look(DATA, records(x))
 
@@ -70,10 +83,28 @@ def test_records_that_are_not_finite_are_told_and_left_out():
     found = values.look(DATA, records(x))
     assert (found.records, found.not_finite) == (8, (3, 7))
     assert np.isfinite(found.mean)
-    source = [*records(x[:3]), {"x": x[0], "text": np.array([[0x7FC0]], np.uint16)}]  # a NaN of bfloat16
-    assert values.not_finite(source, [0, 1, 2, 3]) == [3]
+    text = np.array([[0], [0x7FC0]], np.uint16)  # the second is a NaN of bfloat16
+    source = Records({"x": one, "text": text} for one in x[:4])
+    assert values.not_finite(source, [0, 1, 3], states=2) == [0, 1, 3]
+    assert values.not_finite(source, [0, 1, 3], states=1) == [3]  # what is cut off does no harm
+    assert values.not_finite(source, [0, 1, 3]) == [3]
     with pytest.raises(ValueError, match="all of 2 records have values that are not finite"):
         values.look(DATA, records(np.full((2, 1, 1, 1, 1), np.nan)))
+
+
+def test_few_records_are_looked_at_where_they_are_large(monkeypatch):
+    monkeypatch.setattr(values, "AT_MOST", 256 * 11)
+    assert values.look(DATA, records(normal(count=100))).records == 11
+    monkeypatch.setattr(values, "AT_MOST", 1)
+    assert values.look(DATA, records(normal(count=100))).records == 8
+
+
+@pytest.mark.parametrize("name", ["c2i_digits", "t2i_digits", "video_digits"])
+def test_the_data_of_this_project_need_no_warning(name):
+    config = importlib.import_module(f"configs.{name}").get_config()
+    states = config.model.text_length if config.model.condition == "text" else 0
+    found = values.look(config.data, open_source(config.data), states=states)
+    assert found.warning(pixels=True) is None
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint16, np.bool_, np.complex64])

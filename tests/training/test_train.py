@@ -245,8 +245,8 @@ def test_a_bad_step_stops_the_run_or_is_left_out(tmp_path, tiny, monkeypatch, ca
     assert message.startswith("step 3: loss nan, gradient norm nan")
     assert "Batch 2 of data.name='digits' with seed=0: 16 records" in message
     assert f"The data are finite; records {loaders[0].records[0]}, " in message
-    assert f" and 8 more: all in {workdir}/bad_step_3-p0.json." in message
-    written = json.loads((workdir / "bad_step_3-p0.json").read_text())
+    assert f" and 8 more: all in {workdir}/bad_step_3.json." in message
+    written = json.loads((workdir / "bad_step_3.json").read_text())
     assert written["records"] == loaders[0].records.tolist()
     assert f"Last good checkpoint: {workdir}/checkpoints/2." in message
     assert (workdir / "metrics.csv").read_text().splitlines()[-1].startswith("3,nan")
