@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from configs import t2i_xl_1024
+from ptdit_jax import cli
 from ptdit_jax.convert import conversion, released, weights
 
 CONFIG = "configs/t2i_xl_1024.py"
 
 
-def main() -> None:
-    """Convert and print the table."""
+def main() -> int:
+    """Convert and print the table; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -50,6 +51,7 @@ def main() -> None:
     print(f"{'':12}{'seconds':>9}{'peak GB':>9}{'of file':>9}")
     for name, seconds, peak in rows:
         print(f"{name:12}{seconds:9.0f}{peak / 1e9:9.2f}{peak / size:9.2f}")
+    return 0
 
 
 def write_random(file: Path) -> None:
@@ -89,4 +91,4 @@ def same_bytes(a: Path, b: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run(main, platforms="cpu"))

@@ -33,6 +33,7 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import generate, labels_in_turn
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.processes import environment
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
@@ -112,7 +113,8 @@ def main(args: argparse.Namespace) -> int:
         )
     check_condition(args, config)
     text, null = read_text(args, config, step.parent.parent)
-    mesh = make_mesh({"data": -1})
+    devices = environment.devices()
+    mesh = make_mesh({"data": -1}, devices)
     size = {"frames": args.frames, "height": args.height, "width": args.width}
     experiment = build(config, mesh=mesh, **size, null_text=null)
     classes = experiment.classes
@@ -124,6 +126,7 @@ def main(args: argparse.Namespace) -> int:
     cli.enable_compilation_cache()
 
     # --- parameters
+    print(f"devices: {environment.describe(devices)}")
     name = ema_name(config.sampling.ema)
     params = load_params(step, name, experiment, mesh)
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"

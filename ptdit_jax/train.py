@@ -25,6 +25,7 @@ command may be tried again, on all processes.
 
 import collections
 import dataclasses
+import functools
 import json
 import math
 import signal
@@ -46,8 +47,8 @@ from ptdit_jax.experiment.build import Experiment, build
 from ptdit_jax.experiment.program import make_program
 from ptdit_jax.models import complexity
 from ptdit_jax.parallel import chips
-from ptdit_jax.parallel.mesh import data_share, make_mesh
-from ptdit_jax.processes import distributed, peers, signals, watchdog
+from ptdit_jax.parallel.mesh import connect, data_share, make_mesh
+from ptdit_jax.processes import distributed, environment, peers, signals, watchdog
 from ptdit_jax.training import checkpoint, metrics, profile, state
 
 
@@ -59,7 +60,11 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
       workdir: the run's folder.
       launch: how the run was started; its timeouts count here.
     """
-    rules.validate(config, devices=jax.device_count())
+    distributed.meet("start JAX's devices")
+    devices = environment.devices()
+    if jax.process_index() == 0:
+        print(f"devices: {environment.describe(devices)}", flush=True)
+    rules.validate(config, devices=len(devices))
     cache = cli.enable_compilation_cache()
     workdir.mkdir(parents=True, exist_ok=True)
     with checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
@@ -73,7 +78,7 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
             null_text.keep(config, workdir, null, started=checkpoints.last is not None)
         if jax.process_index() == 0:
             files.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
-            print(f"run folder: {workdir}/  (compiled programs: {cache})")
+            print(f"run folder: {workdir}/" + (f"  (compiled programs: {cache})" if cache else ""))
             for line in rules.warnings(config):
                 print(f"warning: {line}", file=sys.stderr)
         return train(config, workdir, checkpoints, launch, null)
@@ -92,6 +97,8 @@ def train(
 
     # --- mesh
     mesh = make_mesh(config.mesh)
+    distributed.meet("connect their devices")
+    connect(mesh)
 
     # --- model and data
     data = config.data
@@ -108,7 +115,7 @@ def train(
 
     # --- state
     program = make_program(config, experiment, mesh)
-    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    init_key, run_key = jax.random.split(jax.random.key(config.seed, impl=config.numerics.prng))
     done = 0
     if checkpoints.last is None:
         train_state = program.init(init_key)
@@ -120,10 +127,11 @@ def train(
     else:
         train_state, progress = checkpoints.restore(program.state)
         loader.set_state(progress.data)
-        run_key = jax.random.wrap_key_data(jnp.array(progress.key, jnp.uint32))
+        run_key = jax.random.wrap_key_data(jnp.array(progress.key, jnp.uint32), impl=config.numerics.prng)
         done = progress.step
     key_data = checkpoint.key_data(run_key)
-    place_key = jax.jit(jax.random.wrap_key_data, out_shardings=program.key.sharding)
+    wrap = functools.partial(jax.random.wrap_key_data, impl=config.numerics.prng)
+    place_key = jax.jit(wrap, out_shardings=program.key.sharding)
     run_key = place_key(np.array(key_data, np.uint32))  # the same on every process
     if is_host:
         count = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))

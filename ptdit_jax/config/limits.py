@@ -7,6 +7,9 @@ from typing import Any
 from ptdit_jax.training.optimizer import SCHEDULES
 
 CHOICES = {
+    "numerics.prng": ("threefry2x32",),  # others draw otherwise for a sample alone and in a batch
+    "numerics.default_dtype": ("float32",),
+    "numerics.matmul_precision": ("default", "tensorfloat32", "float32"),
     "optimizer.schedule": tuple(SCHEDULES),
     "train.on_nonfinite": ("stop", "skip"),
 }

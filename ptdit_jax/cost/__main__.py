@@ -22,8 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from configs import common
 from ptdit_jax import cli
 from ptdit_jax import config as rules
@@ -174,5 +172,5 @@ def measure(
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_platforms", "cpu")  # arithmetic only: leave an accelerator to who trains on it
-    sys.exit(cli.run(lambda: main(sys.argv), debug="--debug" in sys.argv))
+    # Arithmetic only: leave an accelerator to who trains on it.
+    sys.exit(cli.run(lambda: main(sys.argv), debug="--debug" in sys.argv, platforms="cpu"))

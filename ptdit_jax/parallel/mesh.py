@@ -1,5 +1,6 @@
 """The device mesh of a run."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from ptdit_jax.parallel.axes import AXES
 from ptdit_jax.parallel.rules import batch_sharding
@@ -49,6 +50,28 @@ def arrange(shape: tuple[int, ...], devices: Sequence[Any]) -> np.ndarray:
         return mesh_utils.create_hybrid_device_mesh(inside, across, **options)
     except NotImplementedError as error:
         raise ValueError(f"mesh {shape} of {len(devices)} devices: {error}") from error
+
+
+def connect(mesh: Mesh) -> None:
+    """Make the connections between processes that programs over a mesh use; all processes come here at once.
+
+    A library of collectives connects a group of devices when it is first used, and some give the others less time to
+    come than a slow step takes (Gloo: 30 seconds).  So each group is used here once: those along every set of axes.
+
+    Args:
+      mesh: of all processes.
+    """
+    if jax.process_count() == 1:
+        return
+    axes = tuple(axis for axis, size in mesh.shape.items() if size > 1)
+    groups = [group for length in range(1, len(axes) + 1) for group in itertools.combinations(axes, length)]
+
+    def use() -> list[jax.Array]:
+        place = jax.lax.axis_index(axes)  # a sum of what is equal everywhere would be no collective
+        return [jax.lax.psum(place, group) for group in groups]
+
+    used = jax.shard_map(use, mesh=mesh, in_specs=(), out_specs=PartitionSpec(), check_vma=False)
+    jax.block_until_ready(jax.jit(used)())
 
 
 def data_share(mesh: Mesh, batch: int) -> tuple[int, int]:

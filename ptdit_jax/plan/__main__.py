@@ -208,4 +208,5 @@ def measure(name: str, config: Any, machine: topology.Topology, mesh: Mesh) -> P
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(lambda: main(sys.argv), debug="--debug" in sys.argv))
+    # The host computes nothing, and an attached accelerator could belong to a training run.
+    sys.exit(cli.run(lambda: main(sys.argv), debug="--debug" in sys.argv, platforms="cpu"))

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,6 +30,7 @@ from ptdit_jax.experiment.program import Program, compile_step, make_program, ou
 from ptdit_jax.models import complexity
 from ptdit_jax.parallel import chips, topology
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.processes import environment
 from ptdit_jax.sweep.points import Point, Sweep, some
 from ptdit_jax.text_tables import table, triple
 
@@ -167,7 +167,9 @@ def plan(
                 except BrokenPipeError:
                     answer = None
                 if answer is None:
-                    raise cli.RunError(f"{point.name}: its plan could not be made; see above")
+                    code = worker.wait()
+                    code = code if code == cli.USER_ERROR else cli.FAILURE
+                    raise cli.RunError(f"{point.name}: its plan could not be made; see above", code=code)
                 if "error" in answer:
                     raise ValueError(f"{point.name}: {answer['error']}")
                 known[key] = answer
@@ -242,14 +244,6 @@ def check(sweep: Sweep, plans: Mapping[str, Plan]) -> None:
         )
 
 
-def host_memory() -> int:
-    """Bytes that this machine, or the container, may use."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    control = Path("/sys/fs/cgroup/memory.max")
-    given = control.read_text().strip() if control.exists() else "max"
-    return min(memory, int(given)) if given.isdecimal() else memory
-
-
 def _known(value: float, form: str) -> str:
     return "" if math.isnan(value) else format(value, form)
 
@@ -278,10 +272,10 @@ def _answer(config: Any, machine: str | None, limit: float, jobs: int) -> dict[s
     if machine:
         devices = topology.devices(topology.parse(machine))
     else:
-        devices = jax.devices()
+        devices = environment.devices()
     rules.validate(config, devices=len(devices), check_data=False)
     chip = chips.lookup(devices[0].device_kind)
-    limit = limit or (chip.hbm_bytes if chip else host_memory()) / jobs
+    limit = limit or (chip.hbm_bytes if chip else environment.host_memory()) / jobs
     mesh = make_mesh(config.mesh, devices)
     program = make_program(config, build(config, mesh=mesh), mesh)
     state = sum(
@@ -298,21 +292,21 @@ def _answer(config: Any, machine: str | None, limit: float, jobs: int) -> dict[s
         return dataclasses.asdict(Plan(needed, limit, math.nan))
     seconds = math.nan
     if not machine and memory.total <= limit:
-        seconds = _time(program, compiled)
+        seconds = _time(program, compiled, config.numerics.prng)
     elif chip:
         macs = 3 * config.data.batch * figures(config).macs / len(devices)
         seconds = 2 * macs / chip.flops_bf16
     return dataclasses.asdict(Plan(memory.total, limit, seconds))
 
 
-def _time(program: Program, compiled: Any) -> float:
+def _time(program: Program, compiled: Any, prng: str) -> float:
     """Seconds of a step, the median of a few after the first, on arrays of zeros."""
 
     def zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
 
     state, batch = jax.tree.map(zeros, (program.state, program.batch))
-    key = jax.device_put(jax.random.key(0), program.key.sharding)
+    key = jax.device_put(jax.random.key(0, impl=prng), program.key.sharding)
     times: list[float] = []
     while len(times) <= TIMED_STEPS and sum(times) < TIMED_SECONDS:
         began = time.perf_counter()
@@ -329,6 +323,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--limit", type=float, default=0.0)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
+    if not options.topology:
+        environment.devices()  # says what is wrong with them before any plan
     cli.enable_compilation_cache()
     for line in sys.stdin:
         try:
