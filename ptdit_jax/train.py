@@ -65,6 +65,8 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
     if jax.process_index() == 0:
         print(f"devices: {environment.describe(devices)}", flush=True)
     rules.validate(config, devices=len(devices))
+    distributed.meet("connect their devices")
+    connect(make_mesh(config.mesh))
     cache = cli.enable_compilation_cache()
     workdir.mkdir(parents=True, exist_ok=True)
     with checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
@@ -97,8 +99,6 @@ def train(
 
     # --- mesh
     mesh = make_mesh(config.mesh)
-    distributed.meet("connect their devices")
-    connect(mesh)
 
     # --- model and data
     data = config.data

@@ -134,12 +134,12 @@ def run_torch(arch: Architecture, read: Callable[[str], np.ndarray], which: list
 
 @contextlib.contextmanager
 def _float32() -> Iterator[None]:
-    """PyTorch without oneDNN, which multiplies in bfloat16 where a flag of PyTorch or a variable of its own allows it."""
-    was_used, *_ = torch.backends.mkldnn.set_flags(False)
+    """PyTorch without oneDNN, which multiplies in bfloat16 where a flag of PyTorch or the environment lets it."""
+    was_used, *_ = torch.backends.mkldnn.set_flags(False, _fp32_precision=None)
     try:
         yield
     finally:
-        torch.backends.mkldnn.set_flags(was_used)
+        torch.backends.mkldnn.set_flags(was_used, _fp32_precision=None)
 
 
 def run_ours(arch: Architecture, params: Any, which: list[Case]) -> list[np.ndarray]:

@@ -2,7 +2,8 @@
 
 JAX reads about 140 options from the environment.  Of those that would change numbers, the ones that people have in
 their shells are pinned here, whatever the environment says; what names devices has to be there; the rest that is not
-known to be harmless is refused, since what it does is not known either.  Every entry point comes here by `cli.run` before it touches a device.
+known to be harmless is refused, since what it does is not known either.  Every entry point comes here by `cli.run`
+before it touches a device.
 """
 
 import collections
