@@ -135,11 +135,12 @@ def run_torch(arch: Architecture, read: Callable[[str], np.ndarray], which: list
 @contextlib.contextmanager
 def _float32() -> Iterator[None]:
     """PyTorch without oneDNN, which multiplies in bfloat16 where a flag of PyTorch or the environment lets it."""
-    was_used, *_ = torch.backends.mkldnn.set_flags(False, _fp32_precision=None)
+    keep: Any = {"_fp32_precision": None}
+    was_used, *_ = torch.backends.mkldnn.set_flags(False, **keep)
     try:
         yield
     finally:
-        torch.backends.mkldnn.set_flags(was_used, _fp32_precision=None)
+        torch.backends.mkldnn.set_flags(was_used, **keep)
 
 
 def run_ours(arch: Architecture, params: Any, which: list[Case]) -> list[np.ndarray]:

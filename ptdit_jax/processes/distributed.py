@@ -205,7 +205,7 @@ def run(peers: Peers | None, main: Callable[[], int]) -> int:
             peers.wait_for_verdict()
         traceback.print_exc()
         code = 1
-    if not peers.end(code):
+    if not peers.end(code) or code == LOST:  # those that a missing one ends do not come to JAX's end either
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

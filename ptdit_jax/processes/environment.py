@@ -115,6 +115,8 @@ def devices() -> list[Any]:
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [""])[0]
         reason = re.sub(r" \((set JAX_PLATFORMS|you may need).*", "", reason).rstrip(".")
+        if failed := re.match(r"Unable to initialize backend '(\w*)': ", reason):
+            name, reason = failed[1], reason.removeprefix(failed[0])
         reason = f" ({reason})" if reason else ""
         if asked:
             raise ValueError(

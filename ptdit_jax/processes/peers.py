@@ -38,10 +38,14 @@ class Peers:
     """The connections of one process: process 0 has one to each other, the others have one to process 0."""
 
     def __init__(
-        self, process_id: int, connections: dict[int, socket.socket], leave: Callable[[int], object]
+        self,
+        process_id: int,
+        count: int,
+        connections: dict[int, socket.socket],
+        leave: Callable[[int], object],
     ):
         """Watch them in a thread, which ends this process (`leave`) with `LOST` and a line when one is lost."""
-        self._id, self._connections, self._leave = process_id, connections, leave
+        self._id, self._count, self._connections, self._leave = process_id, count, connections, leave
         self._ended: dict[int, int] = {}  # exit codes of those that are gone
         self._code: int | None = None  # that of this process, once it ends
         self._meetings = 0  # that this process has come to
@@ -96,7 +100,7 @@ class Peers:
                     self._news.wait_for(known, GREETING)
             absent = self._late.get(number, [0])
         if absent:
-            raise Missing(_absence(absent, len(self._connections) + 1, timeout, where))
+            raise Missing(_absence(absent, self._count, timeout, where))
 
     def wait_for_verdict(self) -> None:
         """After an operation with the others has failed: wait to be ended by the thread if one of them is gone."""
@@ -118,7 +122,12 @@ class Peers:
                         elif word == "who":
                             self._give_up(int(numbers[0]))
                         elif word in ("go", "late"):
-                            self._learn(*map(int, numbers))
+                            meeting, *late = map(int, numbers)
+                            self._learn(meeting, *late)
+                            if self._id in late:
+                                self._end(
+                                    f"process {self._id} came too late for the others (--start-timeout)"
+                                )
                         else:
                             self._ended[sender] = code = int(numbers[0])
                             if code:
@@ -163,8 +172,11 @@ class Peers:
             self._send(f"gone {number} {code}")
         how = "was lost" if code == LOST else f"has ended with exit code {code}"
         where = " (it connects the others)" if number == 0 else ""
-        text = f"error: process {number} {how}{where}; process {self._id} ends too"
-        print(f"\n{text}", file=sys.stderr, flush=True)  # below a progress bar
+        self._end(f"process {number} {how}{where}; process {self._id} ends too")
+
+    def _end(self, reason: str) -> None:
+        self._code = LOST
+        print(f"\nerror: {reason}", file=sys.stderr, flush=True)  # below a progress bar
         self._leave(LOST)
 
     def _send(self, line: str) -> None:
@@ -205,7 +217,7 @@ def call_the_roll(
         _tell(connections.values(), f"missing {' '.join(map(str, absent))}" if absent else "go")
         if absent:
             raise Missing(_absence(absent, count, timeout))
-        return Peers(0, connections, leave)
+        return Peers(0, count, connections, leave)
 
     connection = _join(address, f"ptdit_jax {process_id} {count}", deadline)
     answer = connection and _answer(connection, deadline + GREETING)
@@ -216,7 +228,7 @@ def call_the_roll(
         raise Missing(_absence([int(number) for number in numbers], count, timeout))
     if word != "go":
         raise ValueError(answer)
-    return Peers(process_id, {0: connection}, leave)
+    return Peers(process_id, count, {0: connection}, leave)
 
 
 def _gather(port: int, count: int, deadline: float) -> dict[int, socket.socket]:
