@@ -94,4 +94,4 @@ def same_bytes(a: Path, b: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    sys.exit(cli.run(main, platforms="cpu"))

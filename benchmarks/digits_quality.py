@@ -23,6 +23,7 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import NotFinite, generate
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.processes import environment
 from ptdit_jax.text_tables import table
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
     step = checkpoint.find(args.checkpoint)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
     experiment = build(config, null_text=null_text.of_run(config, null_text.folder_of(step)))
-    mesh = make_mesh({"data": -1, "fsdp": 1})
+    mesh = make_mesh({"data": -1, "fsdp": 1}, environment.devices())
     params = load_params(step, ema_name(config.sampling.ema), experiment, mesh)
     cli.enable_compilation_cache()
     asked = results.ask(config, experiment, args.count)

@@ -23,6 +23,7 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import generate, labels_in_turn, sample_keys
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.processes import environment
 from ptdit_jax.progress import track
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
@@ -51,13 +52,15 @@ def main() -> int:
     config.sampling.update(
         {"steps": args.steps, "guidance": args.guidance, "sampler": args.sampler, "batch": 64}
     )
-    mesh = make_mesh({"data": 1}, jax.devices()[:1])
+    mesh = make_mesh({"data": 1}, environment.devices()[:1])
     built = build(config)
     assert built.classes is not None, "a class-conditional model"
     params = load_params(step, ema_name(config.sampling.ema), built, mesh)
     labels = labels_in_turn(args.count * built.classes, built.classes)
     ours = generate(built, params, labels, sampling=config.sampling, seed=0, mesh=mesh)
-    noise = np.asarray(jax.vmap(lambda key: jax.random.normal(key, built.shape))(sample_keys(0, labels)))
+    noise = np.asarray(
+        jax.vmap(lambda key: jax.random.normal(key, built.shape))(sample_keys(0, labels, built.prng))
+    )
     worst = 0.0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "export"

@@ -59,4 +59,4 @@ if __name__ == "__main__":
     )
     parser.add_argument("--topology", default="cpu:1", help="what to compile for (default: a CPU)")
     options = parser.parse_args()
-    sys.exit(cli.run(lambda: main(options.topology)))
+    sys.exit(cli.run(lambda: main(options.topology), platforms="cpu"))

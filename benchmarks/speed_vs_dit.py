@@ -19,6 +19,8 @@ from flax import nnx
 
 from configs import common
 from ptdit_jax import cli, files, models
+from ptdit_jax.parallel import chips
+from ptdit_jax.processes import environment
 from ptdit_jax.progress import Bar
 
 # Tokens along a side -> window (Sec. 3.2.3 of arXiv 2409.04005) and batch: about the same number of tokens each.
@@ -46,12 +48,14 @@ def measure(side: int, repeats: int, remat: str, unroll: int, bar: Bar) -> list[
     window, batch = CASES[side]
     x = jax.random.normal(jax.random.key(1), (batch, 4, 1, 2 * side, 2 * side))
     t, labels = jnp.full((batch,), 0.5), jnp.zeros((batch,), jnp.int32)
+    precision = common.get_config().numerics.matmul_precision  # as in training
     calls: dict[str, dict[str, tuple]] = {"forward": {}, "forward+backward": {}}
     for name, (family, variant) in NETWORKS.items():
         graphdef, params = make(family, variant, remat, unroll)
 
         def forward(params, graphdef=graphdef):
-            return nnx.merge(graphdef, params)(x, t, labels, window=window)
+            with jax.default_matmul_precision(precision):
+                return nnx.merge(graphdef, params)(x, t, labels, window=window)
 
         def loss(params, forward=forward):
             return jnp.mean(forward(params) ** 2)
@@ -94,7 +98,7 @@ def main(argv: list[str]) -> int:
     sides = [int(side) for side in args.tokens.split(",")]
     if unknown := [side for side in sides if side not in CASES]:
         parser.error(f"--tokens {unknown[0]}: must be of {', '.join(map(str, CASES))}")
-    device = f"{jax.devices()[0].device_kind} ({jax.default_backend()})"
+    device = environment.describe(environment.devices(), chips.host_memory())
     print(f"{device}, jax {jax.__version__}, remat {args.remat}, unroll {args.unroll}\n")
     print("| tokens | window | batch | pass | PT-DiT/S-Class ms | DiT-S/2 ms | speed | by medians | target |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)

@@ -13,8 +13,8 @@ Makes .venv in the repository, installs the pinned requirements once, and runs
     python -m ptdit_jax.train ARGUMENT...
 from the root of the repository, so relative paths start there.  Run again, it continues where it stopped.
 
-  --accelerator KIND   which wheels of JAX to install and which devices to use; auto (the default) looks for NVIDIA
-                       GPUs and TPUs and takes the CPU where there are none
+  --accelerator KIND   which wheels of JAX to install and which devices to use: cpu, cuda or tpu, an error where there is
+                       none; auto (the default) looks for NVIDIA GPUs and TPUs and takes the CPU where there are none
   --simulate P[xD]     P processes on this machine's CPU, with D devices each (default 1), that talk over TCP as those
                        of P machines would; every line they print starts with [p0], [p1], ...
   --max-restarts N     start again from the last checkpoint, up to N times, after a process has failed or was lost;

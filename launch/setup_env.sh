@@ -8,7 +8,7 @@
 #
 #   setup_accelerator KIND    KIND: cpu, cuda, tpu, or auto to look for one
 #
-# does that with the wheels of JAX for KIND, and exports what makes JAX use it.
+# does that with the wheels of JAX for KIND, and exports what makes JAX use it; ends with code 2 where KIND is not there.
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -96,7 +96,17 @@ has_tpu() {
 }
 
 setup_accelerator() {
-    local accelerator=$1 platforms
+    local accelerator=$1 platforms named
+    if [[ -n ${JAX_PLATFORMS:-} ]]; then
+        named=${JAX_PLATFORMS%%,*}
+        case $accelerator in
+            auto) [[ $named =~ ^(cuda|tpu)$ ]] && accelerator=$named || accelerator=cpu ;; # others: a plugin of the user's
+            cpu | cuda | tpu)
+                [[ $accelerator == "$named" ]] ||
+                    wrong "--accelerator $accelerator: JAX_PLATFORMS=$JAX_PLATFORMS says otherwise; unset one of them"
+                ;;
+        esac
+    fi
     if [[ $accelerator == auto ]]; then
         if has_nvidia; then
             accelerator=cuda
@@ -107,13 +117,17 @@ setup_accelerator() {
         fi
         say "accelerator: $accelerator (detected; --accelerator chooses another)"
     fi
-    # Naming the platform makes JAX stop with an error, and not use the CPU instead, when the accelerator does not work.
+    # Naming the platforms makes a run stop with an error, and not use the CPU instead, when one of them does not work.
     case $accelerator in
         cpu)
             setup_env requirements.txt
             platforms=cpu
             ;;
-        cuda | tpu)
+        cuda | tpu)  # before gigabytes are installed for nothing
+            [[ $accelerator != cuda ]] || has_nvidia ||
+                wrong "--accelerator cuda: this machine has no NVIDIA GPU (no /dev/nvidia0, and nvidia-smi lists none)"
+            [[ $accelerator != tpu ]] || has_tpu ||
+                wrong "--accelerator tpu: this machine has no TPU (none among the PCI devices)"
             setup_env requirements.txt "requirements-$accelerator.txt"
             platforms=$accelerator,cpu
             ;;

@@ -1,12 +1,10 @@
 """What entry points share: a config from the command line, errors as lines, the compilation cache."""
 
 import argparse
-import hashlib
 import io
 import logging
 import math
 import os
-import platform
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +20,21 @@ import configs
 from configs import common
 from ptdit_jax import files
 from ptdit_jax.config import flatten, user_file
+from ptdit_jax.processes import distributed, environment
+from ptdit_jax.processes.compilation_cache import enable as enable_compilation_cache
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "FAILURE",
+    "INTERRUPTED",
+    "USER_ERROR",
+    "RunError",
+    "check_finite",
+    "enable_compilation_cache",
+    "option_parser",
+    "parse",
+    "run",
+]
 
 DEFAULT_CONFIG = Path(configs.__file__).parent / "c2i_digits.py"
 USER_ERROR = 2  # exit code: the command or the config is wrong
@@ -155,26 +168,36 @@ def _unknown_field(argv: Sequence[str]) -> str | None:
     return None
 
 
-def run(main: Callable[[], int], *, debug: bool = False) -> int:
-    """Call `main` and turn the errors a user can act on into lines and an exit code.
+def run(main: Callable[[], int], *, debug: bool = False, platforms: str | None = None) -> int:
+    """Call `main` under `environment.pin`, and turn the errors a user can act on into lines and an exit code.
 
     Args:
       main: returns an exit code.
       debug: let every error through, with its stack trace.
+      platforms: of JAX, "cpu" for what only counts or checks; None for what JAX_PLATFORMS says.
 
     Returns:
       `main`'s code, `USER_ERROR` after a ValueError, `FAILURE` after an OSError or no memory, a RunError's own.
     """
-    if debug:
+
+    def pinned() -> int:
+        for line in environment.pin(platforms):
+            print(f"warning: {line}", file=sys.stderr)
         return main()
+
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path may have letters that the terminal has not
+
+    if debug:
+        return pinned()
     absl.logging.set_verbosity(absl.logging.FATAL)  # libraries log what they also raise, from many threads
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda _: None  # what is raised in callbacks of a failed save: nobody can act on it
     try:
-        return main()
+        return pinned()
     except ValueError as error:
+        if distributed.is_of_others(error):
+            raise
         _complain(str(error))
         return USER_ERROR
     except RunError as error:
@@ -202,33 +225,3 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
 def _complain(text: str) -> None:
     for line in text.splitlines():
         print(f"error: {line}", file=sys.stderr)
-
-
-def enable_compilation_cache() -> Path:
-    """Keep compiled programs between runs, in `$JAX_COMPILATION_CACHE_DIR` or the user's cache folder.
-
-    Processes may share it.  Programs for a CPU are kept by the features of that CPU: JAX's key does not tell
-    machines apart that share a home.
-
-    Returns:
-      The folder.
-    """
-    given = jax.config.values["jax_compilation_cache_dir"]
-    if given:
-        if given.startswith("~"):
-            given = str(files.path(given, "JAX_COMPILATION_CACHE_DIR"))
-            jax.config.update("jax_compilation_cache_dir", given)
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME")
-    root = files.path(home, "XDG_CACHE_HOME") if home else Path.home() / ".cache"
-    root = root / "ptdit_jax" / "xla"
-    folder = root / _machine() if jax.default_backend() == "cpu" else root / jax.default_backend()
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    return folder
-
-
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
-    return f"cpu-{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:12]}"

@@ -35,6 +35,7 @@ from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.processes import environment
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
@@ -140,7 +141,8 @@ def main(args: argparse.Namespace) -> int:
         )
     check_condition(args, config)
     text, null = read_text(args, config, null_text.folder_of(step))
-    mesh = make_mesh({"data": -1})
+    devices = environment.devices()
+    mesh = make_mesh({"data": -1}, devices)
     size = {"frames": args.frames, "height": args.height, "width": args.width}
     if problems := list(rules.sampling_problems(config, chips.here(), count=args.count, **size)):
         raise ValueError("\n".join(problems))
@@ -154,6 +156,7 @@ def main(args: argparse.Namespace) -> int:
     cli.enable_compilation_cache()
 
     # --- parameters
+    print(f"devices: {environment.describe(devices, chips.host_memory())}")
     name = ema_name(config.sampling.ema)
     params = load_params(step, name, experiment, mesh)
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"

@@ -26,6 +26,7 @@ command may be tried again, on all processes.
 
 import collections
 import dataclasses
+import functools
 import json
 import math
 import signal
@@ -48,8 +49,8 @@ from ptdit_jax.experiment.pretrained import find_initial
 from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.models import complexity
 from ptdit_jax.parallel import chips
-from ptdit_jax.parallel.mesh import data_share, make_mesh
-from ptdit_jax.processes import distributed, peers, signals, watchdog
+from ptdit_jax.parallel.mesh import connect, data_share, make_mesh
+from ptdit_jax.processes import distributed, environment, peers, signals, watchdog
 from ptdit_jax.training import checkpoint, metrics, profile, state
 
 
@@ -61,7 +62,13 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
       workdir: the run's folder.
       launch: how the run was started; its timeouts count here.
     """
-    rules.validate(config, devices=jax.device_count(), machine=chips.here())
+    distributed.meet("start JAX's devices")
+    devices = environment.devices()
+    if jax.process_index() == 0:
+        print(f"devices: {environment.describe(devices, chips.host_memory())}", flush=True)
+    rules.validate(config, devices=len(devices), machine=chips.here())
+    distributed.meet("connect their devices")
+    connect(make_mesh(config.mesh))
     cache = cli.enable_compilation_cache()
     files.make_folder(workdir, "--workdir")
     kept = config.checkpoint
@@ -80,7 +87,7 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
             null_text.keep(config, workdir, null, started=checkpoints.last is not None)
         if jax.process_index() == 0:
             files.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
-            print(f"run folder: {workdir}/  (compiled programs: {cache})")
+            print(f"run folder: {workdir}/" + (f"  (compiled programs: {cache})" if cache else ""))
             for line in rules.warnings(config):
                 print(f"warning: {line}", file=sys.stderr)
         return train(config, workdir, checkpoints, launch, null)
@@ -118,7 +125,7 @@ def train(
     # --- state
     program = make_program(config, experiment, mesh)
     check_state(program, config, chips.here())
-    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    init_key, run_key = jax.random.split(jax.random.key(config.seed, impl=config.numerics.prng))
     done = 0
     if checkpoints.last is None:
         train_state = program.init(init_key)
@@ -129,10 +136,11 @@ def train(
     else:
         train_state, progress = checkpoints.restore(program.state)
         loader.set_state(progress.data)
-        run_key = jax.random.wrap_key_data(jnp.array(progress.key, jnp.uint32))
+        run_key = jax.random.wrap_key_data(jnp.array(progress.key, jnp.uint32), impl=config.numerics.prng)
         done = progress.step
     key_data = checkpoint.key_data(run_key)
-    place_key = jax.jit(jax.random.wrap_key_data, out_shardings=program.key.sharding)
+    wrap = functools.partial(jax.random.wrap_key_data, impl=config.numerics.prng)
+    place_key = jax.jit(wrap, out_shardings=program.key.sharding)
     run_key = place_key(np.array(key_data, np.uint32))  # the same on every process
     if is_host:
         count = program.parameters

@@ -11,6 +11,9 @@ from ptdit_jax.training.optimizer import SCHEDULES
 LARGEST = 2**31 - 1  # of whole numbers, seeds apart: XLA counts in 32 bits
 
 CHOICES = {
+    "numerics.prng": ("threefry2x32",),  # others draw otherwise for a sample alone and in a batch
+    "numerics.default_dtype": ("float32",),
+    "numerics.matmul_precision": ("default", "tensorfloat32", "float32"),
     "optimizer.schedule": tuple(SCHEDULES),
     "model.null_mask": ("own", "caption"),
     "train.on_nonfinite": ("stop", "skip"),

@@ -117,4 +117,5 @@ def main(args: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     arguments = parse(sys.argv[1:])
-    sys.exit(cli.run(lambda: main(arguments), debug=arguments.debug))
+    # On the CPU, which both networks are compared on.
+    sys.exit(cli.run(lambda: main(arguments), debug=arguments.debug, platforms="cpu"))

@@ -6,9 +6,10 @@ that fit and that need padding, text partly masked, a different time for each sa
 Shapes: B samples, C channels, F frames, H height, W width.
 """
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def run_torch(arch: Architecture, read: Callable[[str], np.ndarray], which: list
         return tuple(map(convert, value)) if isinstance(value, tuple) else torch.from_numpy(value)
 
     outputs = []
-    with torch.no_grad():
+    with torch.no_grad(), _float32():
         for number, case in enumerate(which):
             x, t, condition = inputs(arch, case, number)
             condition = None if condition is None else convert(condition)
@@ -139,6 +140,17 @@ def run_torch(arch: Architecture, read: Callable[[str], np.ndarray], which: list
                 output = model(convert(x), convert(t), condition, **options)
             outputs.append(output.numpy())
     return outputs
+
+
+@contextlib.contextmanager
+def _float32() -> Iterator[None]:
+    """PyTorch without oneDNN, which multiplies in bfloat16 where a flag of PyTorch or the environment lets it."""
+    keep: Any = {"_fp32_precision": None}
+    was_used, *_ = torch.backends.mkldnn.set_flags(False, **keep)
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(was_used, **keep)
 
 
 def run_ours(arch: Architecture, params: Any, which: list[Case]) -> list[np.ndarray]:
@@ -158,7 +170,7 @@ def run_ours(arch: Architecture, params: Any, which: list[Case]) -> list[np.ndar
             options = {"window": case.window, "proxy_ratio": case.proxy_ratio}
             return nnx.merge(graphdef, params)(x, t, condition, **options)
 
-        with jax.default_matmul_precision("highest"):
+        with jax.default_matmul_precision("float32"):
             compiled = jax.jit(run, compiler_options=COMPILER_OPTIONS)
             outputs.append(np.asarray(compiled(params, jnp.asarray(x), jnp.asarray(t), condition)))
     return outputs

@@ -21,8 +21,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-
 from ptdit_jax import cli
 from ptdit_jax import files as outputs
 from ptdit_jax.cost import figures, page, published
@@ -102,5 +100,5 @@ def files(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_platforms", "cpu")  # arithmetic only: leave an accelerator to who trains on it
-    sys.exit(cli.run(lambda: main(sys.argv), debug="--debug" in sys.argv))
+    # Arithmetic only: leave an accelerator to who trains on it.
+    sys.exit(cli.run(lambda: main(sys.argv), debug="--debug" in sys.argv, platforms="cpu"))

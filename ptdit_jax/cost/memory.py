@@ -218,7 +218,7 @@ def _kept(config: Any, built: Experiment, module: models.PTDiT, remat: str) -> t
 def _inputs(draw: Draw, built: Experiment, samples: int) -> denoising.Inputs:
     """What the loss of some samples is a function of, abstract."""
     batch = {n: jax.ShapeDtypeStruct((samples, *shape), dtype) for n, (shape, dtype) in built.batch.items()}
-    return jax.eval_shape(lambda batch: draw(jax.random.key(0), batch), batch)
+    return jax.eval_shape(lambda batch: draw(jax.random.key(0, impl=built.prng), batch), batch)
 
 
 def _residuals(loss: Loss, params: Any, inputs: denoising.Inputs) -> Bytes:

@@ -37,6 +37,7 @@ class Experiment:
       network: see `denoising.Network`, at the window of `layout`.
       init: key -> the network's parameters, a nested dict.
       abstract: the parameters without their values, with the names of their axes.
+      prng: the implementation of keys, `numerics.prng`.
     """
 
     shape: tuple[int, int, int, int]
@@ -49,6 +50,7 @@ class Experiment:
     network: Network
     init: Callable[[jax.Array], dict[str, Any]]
     abstract: nnx.State
+    prng: str
 
 
 def build(
@@ -84,7 +86,7 @@ def build(
         rngs = nnx.Rngs(params=key)
         return models.create(model, window=trained_window, rngs=rngs, learn_variance=learn_variance)
 
-    module: models.PTDiT = nnx.eval_shape(lambda: create(jax.random.key(0)))
+    module: models.PTDiT = nnx.eval_shape(lambda: create(jax.random.key(0, impl=config.numerics.prng)))
     graphdef, abstract = nnx.split(module, nnx.Param)
     shape = (model.channels, frames or data.frames, height or data.height, width or data.width)
     parts = 1 if mesh is None else mesh.shape.get(CONTEXT, 1)
@@ -112,7 +114,18 @@ def build(
         batch=batch,
         layout=layout,
         objective=rules.make_objective(config, **size),
-        network=network,
+        network=_precise(network, config.numerics.matmul_precision),
         init=lambda key: nnx.to_pure_dict(nnx.split(create(key), nnx.Param)[1]),
         abstract=abstract,
+        prng=config.numerics.prng,
     )
+
+
+def _precise(network: Network, precision: str) -> Network:
+    """A network whose matrix products, and those of its gradient, have a precision whatever JAX's default is."""
+
+    def precise(*arguments: Any) -> jax.Array:
+        with jax.default_matmul_precision(precision):
+            return network(*arguments)
+
+    return precise

@@ -3,6 +3,7 @@
 Shapes: N samples, K captions, L text tokens, E text features, C channels, F frames, H height, W width.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -49,14 +50,14 @@ def labels_in_turn(count: int, classes: int, only: int | None = None) -> np.ndar
     return np.full(count, only, np.int32)
 
 
-def sample_keys(seed: int, labels: np.ndarray) -> jax.Array:
-    """A random key for each sample (N,): a function of the seed, its label and its turn among that label."""
+def sample_keys(seed: int, labels: np.ndarray, prng: str) -> jax.Array:
+    """A key of `prng` for each sample (N,): a function of the seed, its label and its turn among that label."""
     seen: dict[int, int] = {}
     turns = np.zeros(len(labels), np.uint32)
     for i, label in enumerate(labels.tolist()):
         turns[i] = seen.get(label, 0)
         seen[label] = turns[i] + 1
-    root = jax.random.key(seed)
+    root = jax.random.key(seed, impl=prng)
     fold = lambda label, turn: jax.random.fold_in(jax.random.fold_in(root, label), turn)  # noqa: E731
     return jax.vmap(fold)(labels.astype(np.uint32), turns)
 
@@ -143,8 +144,9 @@ def generate(
 
     silent = description is None or jax.process_index() != 0
     rows = [{name: np.float32(value) for name, value in row.items()} for row in method.rows()]
-    all_keys = np.asarray(jax.random.key_data(sample_keys(seed, labels)))
-    place_keys = jax.jit(jax.random.wrap_key_data, out_shardings=place)
+    all_keys = np.asarray(jax.random.key_data(sample_keys(seed, labels, experiment.prng)))
+    wrap = functools.partial(jax.random.wrap_key_data, impl=experiment.prng)
+    place_keys = jax.jit(wrap, out_shardings=place)
     starts = range(0, len(labels), batch)
 
     def inputs(first: int) -> tuple[jax.Array, Any]:

@@ -89,7 +89,7 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
     def init(key: jax.Array) -> TrainState:
         return state.create(experiment.init(key), direction, config.train.ema_decays)
 
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    key = jax.eval_shape(lambda: jax.random.key(0, impl=config.numerics.prng))
     abstract = jax.eval_shape(init, key)
     shardings = state_shardings(abstract, param_shardings(experiment.abstract, mesh), direction, mesh)
     train_step = step.make_step(

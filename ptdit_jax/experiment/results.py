@@ -78,7 +78,8 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
             raise problem
         if is_host and judged is not None and not verdict.exists():
             count = config.evaluation.count
-            report = judged.judge(images[:count], None if asked.labels is None else asked.labels[:count])
+            with jax.default_matmul_precision("float32"):  # of networks that a judge may use
+                report = judged.judge(images[:count], None if asked.labels is None else asked.labels[:count])
             text = json.dumps(report.metrics() | {"text": str(report)}, indent=2) + "\n"
             files.write(verdict, lambda draft: draft.write_text(text))
     if is_host:

@@ -1,12 +1,13 @@
 """The device mesh of a run."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from ptdit_jax.parallel.axes import AXES, filled
 from ptdit_jax.parallel.rules import batch_sharding
@@ -48,6 +49,33 @@ def arrange(shape: tuple[int, ...], devices: Sequence[Any]) -> np.ndarray:
         return mesh_utils.create_hybrid_device_mesh(inside, across, **options)
     except NotImplementedError as error:
         raise ValueError(f"mesh {shape} of {len(devices)} devices: {error}") from error
+
+
+def connect(mesh: Mesh) -> None:
+    """Make the connections between processes that a run uses; all processes come here at once.
+
+    A library of collectives connects a group of devices when it is first used, and some give the others less time to
+    come than a slow step takes (Gloo: 30 seconds).  So each group is used here once: those along every set of axes,
+    and those of one device a process, by which Orbax talks.
+
+    Args:
+      mesh: of all processes.
+    """
+    if jax.process_count() == 1:
+        return
+    by_process = np.array(jax.devices()).reshape(jax.process_count(), -1)
+    for one in (mesh, Mesh(by_process, ("process", "device"), axis_types=(AxisType.Auto,) * 2)):
+        axes = tuple(axis for axis, size in one.shape.items() if size > 1)
+        groups = [
+            group for length in range(1, len(axes) + 1) for group in itertools.combinations(axes, length)
+        ]
+
+        def use(axes: Any = axes, groups: Any = groups) -> list[jax.Array]:
+            place = jax.lax.axis_index(axes)  # a sum of what is equal everywhere would be no collective
+            return [jax.lax.psum(place, group) for group in groups]
+
+        used = jax.shard_map(use, mesh=one, in_specs=(), out_specs=PartitionSpec(), check_vma=False)
+        jax.block_until_ready(jax.jit(used)())
 
 
 def data_share(mesh: Mesh, batch: int) -> tuple[int, int]:

@@ -164,4 +164,5 @@ def full_attention(config: Any) -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(lambda: main(sys.argv), debug="--debug" in sys.argv))
+    # The host computes nothing, and an attached accelerator could belong to a training run.
+    sys.exit(cli.run(lambda: main(sys.argv), debug="--debug" in sys.argv, platforms="cpu"))

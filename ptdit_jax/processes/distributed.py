@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from ptdit_jax.processes.peers import Peers, call_the_roll
+from ptdit_jax.processes.peers import LOST, Missing, Peers, call_the_roll
 
 HEARTBEAT_TIMEOUT = 45  # seconds; JAX ends a run when a process says nothing for so long
 
@@ -40,6 +40,10 @@ class Launch:
 
 
 ALONE = Launch()
+
+_others: tuple[Peers, float] | None = (
+    None  # of this process, and the seconds that they have to come: see `meet`
+)
 
 
 def parse(argv: Sequence[str]) -> tuple[Launch, list[str]]:
@@ -107,7 +111,7 @@ def initialize(launch: Launch) -> Peers | None:
       The connections to the others; None in a run of one process.
 
     Raises:
-      Missing: not all came in time; the message names those that did not.
+      Missing: not all came in time, and the message names those that did not; or JAX's own service does not start.
       ValueError: the cluster was not found, or processes disagree.
       OSError: process 0 cannot listen on the coordinator's port.
     """
@@ -128,18 +132,53 @@ def initialize(launch: Launch) -> Peers | None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # Its handler of SIGTERM would be in the way of `processes.signals`.
     jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(
-        launch.coordinator,
-        launch.processes,
-        launch.process_id,
-        local_device_ids=local_devices,
-        cluster_detection_method="deactivate",
-        initialization_timeout=max(1, round(launch.start_timeout)),
-        heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
-        # Others wait here while process 0 draws and judges samples; one that dies is noticed all the same.
-        shutdown_timeout_seconds=24 * 3600,
-    )
+    for option in (
+        "jax_cpu_get_local_topology_timeout_minutes",
+        "jax_cpu_get_global_topology_timeout_minutes",
+    ):
+        jax.config.update(option, max(jax.config.values[option], math.ceil(launch.start_timeout / 60)))
+    try:
+        jax.distributed.initialize(
+            launch.coordinator,
+            launch.processes,
+            launch.process_id,
+            local_device_ids=local_devices,
+            cluster_detection_method="deactivate",
+            initialization_timeout=max(1, round(launch.start_timeout)),
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+            # Others wait here while process 0 draws and judges samples; one that dies is noticed all the same.
+            shutdown_timeout_seconds=24 * 3600,
+        )
+    except jax.errors.JaxRuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise Missing(
+            f"all processes came, but JAX's service did not start at {launch.coordinator}: {reason}"
+        ) from error
+    global _others
+    _others = peers, launch.start_timeout
     return peers
+
+
+def meet(where: str) -> None:
+    """Wait for the other processes of the run, `--start-timeout` seconds; returns at once in a run of one.
+
+    Libraries have limits of their own on how long one process waits for another (Gloo: 30 seconds), which a machine
+    that is busy compiling exceeds; so processes meet before they come to such a place.
+
+    Args:
+      where: what is to be done next.
+
+    Raises:
+      Missing: not all came; the message names those that did not.
+    """
+    if _others is not None:
+        peers, timeout = _others
+        peers.meet(where, timeout)
+
+
+def is_of_others(error: Exception) -> bool:
+    """Whether an error may be how the end of another process shows: Gloo's come as ValueErrors."""
+    return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
 
 
 def run(peers: Peers | None, main: Callable[[], int]) -> int:
@@ -158,14 +197,15 @@ def run(peers: Peers | None, main: Callable[[], int]) -> int:
         return main()
     try:
         code = main()
+    except Missing as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = LOST
     except Exception as error:
-        if isinstance(
-            error, jax.errors.JaxRuntimeError
-        ):  # so does the end of another process show on CPU and GPU
+        if is_of_others(error):
             peers.wait_for_verdict()
         traceback.print_exc()
         code = 1
-    if not peers.end(code):
+    if not peers.end(code) or code == LOST:  # those that a missing one ends do not come to JAX's end either
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -4,8 +4,10 @@ JAX's own service tells neither: a process that waits for a missing one, or hear
 with a stack trace.  So before JAX starts, every process connects to process 0 by TCP and says who it is, and the
 connections stay.  The kernel closes those of a process however it dies, and process 0 tells the others.
 
-Messages are lines of ASCII: `ptdit_jax ID COUNT` from a process that comes, `missing ID...` or `go` in answer;
-then, in both directions, `end CODE` before an exit, and `gone ID CODE` from process 0 about another.
+Messages are lines of ASCII: `ptdit_jax ID COUNT` from a process that comes, `missing ID...` or `go` in answer.
+Then `at NUMBER` to process 0 from one that waits for the others at its NUMBERth meeting, `go NUMBER` to all when all
+are there, and `who NUMBER`, answered to all by `late NUMBER ID...`, when it has waited too long; and in both directions
+`end CODE` before an exit, and `gone ID CODE` from process 0 about another.
 """
 
 import contextlib
@@ -15,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 LOST = 75  # exit code (EX_TEMPFAIL): a process is missing, was lost or has failed; the same command may be tried again
@@ -23,6 +26,7 @@ STOPS = (
     143,
 )  # exit codes after signals, on which all agree: they save a checkpoint together before they end
 GREETING = 3.0  # seconds that a process has to say who it is
+NAMED = 200  # processes that a message names at most
 SILENCE = 30  # seconds without an answer from a machine's kernel after which its process counts as lost
 
 
@@ -34,12 +38,20 @@ class Peers:
     """The connections of one process: process 0 has one to each other, the others have one to process 0."""
 
     def __init__(
-        self, process_id: int, connections: dict[int, socket.socket], leave: Callable[[int], object]
+        self,
+        process_id: int,
+        count: int,
+        connections: dict[int, socket.socket],
+        leave: Callable[[int], object],
     ):
         """Watch them in a thread, which ends this process (`leave`) with `LOST` and a line when one is lost."""
-        self._id, self._connections, self._leave = process_id, connections, leave
+        self._id, self._count, self._connections, self._leave = process_id, count, connections, leave
         self._ended: dict[int, int] = {}  # exit codes of those that are gone
         self._code: int | None = None  # that of this process, once it ends
+        self._meetings = 0  # that this process has come to
+        self._there: dict[int, set[int]] = defaultdict(set)  # meeting -> who is there; of process 0
+        self._late: dict[int, list[int]] = {}  # meeting -> who is not, [] when all are there
+        self._news = threading.Condition()  # its lock is taken again by the same thread in `_give_up`
         for connection in connections.values():
             _keep_alive(connection)
         self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
@@ -63,6 +75,33 @@ class Peers:
             time.sleep(0.05)
         return len(self._ended) == len(self._connections) and set(self._ended.values()) == {code}
 
+    def meet(self, where: str, timeout: float) -> None:
+        """Wait until all processes are here, so that none waits for them where a library has a limit of its own.
+
+        Args:
+          where: what is to be done next, for the message.
+          timeout: seconds that the others have to come.
+
+        Raises:
+          Missing: not all came; the message names those that did not.
+        """
+        number = self._meetings = self._meetings + 1
+        if self._id == 0:
+            self._arrive(0, number)
+        else:
+            self._send(f"at {number}")
+        known = lambda: number in self._late  # noqa: E731
+        with self._news:
+            if not self._news.wait_for(known, timeout):
+                if self._id == 0:
+                    self._give_up(number)
+                else:
+                    self._send(f"who {number}")
+                    self._news.wait_for(known, GREETING)
+            absent = self._late.get(number, [0])
+        if absent:
+            raise Missing(_absence(absent, self._count, timeout, where))
+
     def wait_for_verdict(self) -> None:
         """After an operation with the others has failed: wait to be ended by the thread if one of them is gone."""
         self._thread.join(2 * SILENCE)
@@ -78,6 +117,17 @@ class Peers:
                     for word, *numbers in (line.split() for line in lines):
                         if word == "gone":
                             self._follow(*map(int, numbers))
+                        elif word == "at":
+                            self._arrive(sender, int(numbers[0]))
+                        elif word == "who":
+                            self._give_up(int(numbers[0]))
+                        elif word in ("go", "late"):
+                            meeting, *late = map(int, numbers)
+                            self._learn(meeting, *late)
+                            if self._id in late:
+                                self._end(
+                                    f"process {self._id} came too late for the others (--start-timeout)"
+                                )
                         else:
                             self._ended[sender] = code = int(numbers[0])
                             if code:
@@ -92,6 +142,29 @@ class Peers:
                         del doom[number]
                         self._follow(number, self._ended[number])
 
+    def _arrive(self, process: int, meeting: int) -> None:
+        """Of process 0: note who is at a meeting, and open it when all are."""
+        with self._news:
+            self._there[meeting].add(process)
+            if self._absent(meeting):
+                return
+        self._send(f"go {meeting}")
+        self._learn(meeting)
+
+    def _give_up(self, meeting: int) -> None:
+        """Of process 0: tell all who is late for a meeting, so that they end for the same reason."""
+        absent = self._absent(meeting)
+        self._send(f"late {meeting} {' '.join(map(str, absent[:NAMED]))}")
+        self._learn(meeting, *absent[:NAMED])
+
+    def _absent(self, meeting: int) -> list[int]:
+        return sorted({0, *self._connections} - self._there[meeting])
+
+    def _learn(self, meeting: int, *late: int) -> None:
+        with self._news:
+            self._late[meeting] = list(late)
+            self._news.notify_all()
+
     def _follow(self, number: int, code: int) -> None:
         if self._code:  # this process ends for a reason of its own
             return
@@ -99,8 +172,11 @@ class Peers:
             self._send(f"gone {number} {code}")
         how = "was lost" if code == LOST else f"has ended with exit code {code}"
         where = " (it connects the others)" if number == 0 else ""
-        text = f"error: process {number} {how}{where}; process {self._id} ends too"
-        print(f"\n{text}", file=sys.stderr, flush=True)  # below a progress bar
+        self._end(f"process {number} {how}{where}; process {self._id} ends too")
+
+    def _end(self, reason: str) -> None:
+        self._code = LOST
+        print(f"\nerror: {reason}", file=sys.stderr, flush=True)  # below a progress bar
         self._leave(LOST)
 
     def _send(self, line: str) -> None:
@@ -141,7 +217,7 @@ def call_the_roll(
         _tell(connections.values(), f"missing {' '.join(map(str, absent))}" if absent else "go")
         if absent:
             raise Missing(_absence(absent, count, timeout))
-        return Peers(0, connections, leave)
+        return Peers(0, count, connections, leave)
 
     connection = _join(address, f"ptdit_jax {process_id} {count}", deadline)
     answer = connection and _answer(connection, deadline + GREETING)
@@ -152,7 +228,7 @@ def call_the_roll(
         raise Missing(_absence([int(number) for number in numbers], count, timeout))
     if word != "go":
         raise ValueError(answer)
-    return Peers(process_id, {0: connection}, leave)
+    return Peers(process_id, count, {0: connection}, leave)
 
 
 def _gather(port: int, count: int, deadline: float) -> dict[int, socket.socket]:
@@ -239,6 +315,7 @@ def _keep_alive(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def _absence(absent: list[int], count: int, timeout: float) -> str:
+def _absence(absent: list[int], count: int, timeout: float, where: str = "") -> str:
     who = f"process {absent[0]}" if len(absent) == 1 else f"processes {', '.join(map(str, absent))}"
-    return f"{who} of 0 to {count - 1} did not come within {timeout:g} s (--start-timeout)"
+    where = f" to {where}" if where else ""
+    return f"{who} of 0 to {count - 1} did not come{where} within {timeout:g} s (--start-timeout)"

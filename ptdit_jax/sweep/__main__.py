@@ -34,8 +34,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-import jax
-
 from ptdit_jax import cli, files
 from ptdit_jax.parallel.chips import GIB
 from ptdit_jax.sweep import plans, points, report, runs, schedulers, tables
@@ -198,6 +196,6 @@ def finish(sweep: points.Sweep, planned: dict[str, plans.Plan], failed: dict[str
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_platforms", "cpu")  # this process only counts: accelerators are for the runs
     arguments, fields = parse(sys.argv[1:])
-    sys.exit(cli.run(lambda: main(arguments, fields), debug=arguments.debug))
+    # This process only counts: accelerators are for the runs.
+    sys.exit(cli.run(lambda: main(arguments, fields), debug=arguments.debug, platforms="cpu"))

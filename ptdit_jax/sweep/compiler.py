@@ -25,6 +25,7 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import Program, compile_step, make_program, out_of_memory
 from ptdit_jax.parallel import chips, topology
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.processes import environment
 from ptdit_jax.sweep.counts import count
 from ptdit_jax.sweep.plans import Plan
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--limit", type=float, default=0.0)
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args(argv)
+    if not options.topology:
+        environment.devices()  # says what is wrong with them before any plan
     cli.enable_compilation_cache()
     for line in sys.stdin:
         try:
@@ -55,7 +58,7 @@ def _answer(config: Any, machine: str | None, limit: float, jobs: int) -> dict[s
     if machine:
         devices = topology.devices(topology.parse(machine))
     else:
-        devices = jax.devices()
+        devices = environment.devices()
     rules.validate(config, devices=len(devices), check_data=False)
     chip = chips.lookup(devices[0].device_kind)
     limit = limit or (chip.hbm_bytes if chip else chips.host_memory()) / jobs
@@ -72,21 +75,21 @@ def _answer(config: Any, machine: str | None, limit: float, jobs: int) -> dict[s
         return dataclasses.asdict(Plan(needed, limit, math.nan))
     seconds = math.nan
     if not machine and memory.total <= limit:
-        seconds = _time(program, compiled)
+        seconds = _time(program, compiled, config.numerics.prng)
     elif chip:
         macs = 3 * config.data.batch * count(config).macs / len(devices)
         seconds = 2 * macs / chip.flops_bf16
     return dataclasses.asdict(Plan(memory.total, limit, seconds))
 
 
-def _time(program: Program, compiled: Any) -> float:
+def _time(program: Program, compiled: Any, prng: str) -> float:
     """Seconds of a step, the median of a few after the first, on arrays of zeros."""
 
     def zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
 
     state, batch = jax.tree.map(zeros, (program.state, program.batch))
-    key = jax.device_put(jax.random.key(0), program.key.sharding)
+    key = jax.device_put(jax.random.key(0, impl=prng), program.key.sharding)
     times: list[float] = []
     while len(times) <= TIMED_STEPS and sum(times) < TIMED_SECONDS:
         began = time.perf_counter()

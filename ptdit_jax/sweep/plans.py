@@ -103,7 +103,9 @@ def plan(
                 except BrokenPipeError:
                     answer = None
                 if answer is None:
-                    raise cli.RunError(f"{point.name}: its plan could not be made; see above")
+                    code = worker.wait()
+                    code = code if code == cli.USER_ERROR else cli.FAILURE
+                    raise cli.RunError(f"{point.name}: its plan could not be made; see above", code=code)
                 if "error" in answer:
                     raise ValueError(f"{point.name}: {answer['error']}")
                 known[key] = answer

@@ -79,7 +79,7 @@ def test_class_samples_equal_ours(digits, tmp_path):
             mesh=make_mesh({"data": -1, "fsdp": 1}),
             description=None,
         )
-    noise = jax.vmap(lambda key: jax.random.normal(key, built.shape))(sample_keys(5, labels))
+    noise = jax.vmap(lambda key: jax.random.normal(key, built.shape))(sample_keys(5, labels, built.prng))
     chosen = labels == 1  # two samples, by their own noise
     np.save(tmp_path / "noise.npy", np.asarray(noise)[chosen])
     arguments = ["--label", 1, "--noise", tmp_path / "noise.npy", "--out", tmp_path / "a.npy"]

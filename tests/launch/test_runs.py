@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ptdit_jax import cli
 from tests.training import runs
 
 STEPS = 20
@@ -158,6 +159,36 @@ def test_a_process_that_never_comes_is_named(tmp_path, tiny):
     flags = ["--coordinator=127.0.0.1:7391", "--processes=3", "--process-id=0", "--start-timeout=1"]
     output = runs.run(tmp_path / "run", [*tiny(**SHORT)[1], *flags], expect=75)
     assert output == "error: processes 1, 2 of 0 to 2 did not come within 1 s (--start-timeout)\n"
+
+
+def test_a_process_that_comes_and_is_too_slow_is_named_by_all(tmp_path, tiny, start):
+    process = start(tmp_path / "run", tiny(**SHORT)[1], module=("-m", "tests.launch.slow", "600", "2"))
+    lines = finish(process, 75)
+    error = "error: process 1 of 0 to 1 did not come to start JAX's devices within 2 s (--start-timeout)"
+    assert f"[p0] {error}" in lines
+    assert "[p1] error: process 1 came too late for the others (--start-timeout)" in lines
+    assert sum("error" in line for line in lines) == 2
+    assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.full
+def test_processes_that_wait_longer_than_libraries_let_them_train_all_the_same(
+    reference, tmp_path, tiny, start
+):
+    """Gloo gives others 30 seconds when it connects them, and XLA 40 to the devices of one process."""
+    workdir = tmp_path / "run"
+    process = start(workdir, tiny(**SHORT)[1], "--devices=2", module=("-m", "tests.launch.slow", "45", "0"))
+    finish(process, 0)
+    assert_same_losses(workdir, reference)
+
+
+def test_the_error_of_a_library_about_another_process_is_none_of_the_user(capsys):
+    def broken():
+        raise ValueError("UNKNOWN: Gloo all-reduce failed: Connection closed by peer [127.0.0.1]:29881")
+
+    with pytest.raises(ValueError, match="Gloo"):  # and `distributed.run` waits for who has ended
+        cli.run(broken)
+    assert capsys.readouterr().err == ""
 
 
 def test_an_error_of_all_is_told_by_all_and_starts_nothing_again(tmp_path, tiny, start):

@@ -77,6 +77,63 @@ def test_run_starts_what_it_is_told(repository, arguments, command):
     assert done.stdout.strip() == command.format(train=train)
 
 
+@pytest.mark.parametrize("name", ["run.sh", "sweep.sh a.py"])
+@pytest.mark.parametrize(
+    ("arguments", "platforms", "message"),
+    [
+        ("--accelerator cuda", "", "--accelerator cuda: this machine has no NVIDIA GPU"),
+        ("--accelerator tpu", "", "--accelerator tpu: this machine has no TPU"),
+        ("", "cuda", "--accelerator cuda: this machine has no NVIDIA GPU"),
+        ("", "tpu,cpu", "--accelerator tpu: this machine has no TPU"),
+        ("--accelerator cuda", "cpu", "--accelerator cuda: JAX_PLATFORMS=cpu says otherwise"),
+        ("--accelerator cpu", "cuda,cpu", "--accelerator cpu: JAX_PLATFORMS=cuda,cpu says otherwise"),
+    ],
+)
+def test_an_accelerator_that_is_asked_for_is_there_or_nothing_starts(
+    repository, monkeypatch, name, arguments, platforms, message
+):
+    if (
+        subprocess.run(
+            ["bash", "-c", "source launch/setup_env.sh; has_nvidia || has_tpu"], cwd=ROOT
+        ).returncode
+        == 0
+    ):
+        pytest.skip("this machine has an accelerator")
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    done = script(name.split()[0], f"{' '.join(name.split()[1:])} {arguments}", cwd=repository)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"[{name.split()[0]}] error: {message}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", ["", "--accelerator cuda"])
+def test_a_gpu_is_used_and_nothing_else_in_its_place(repository, monkeypatch, arguments):
+    """With an `nvidia-smi` that lists one."""
+    (repository / "requirements-cuda.txt").touch()
+    python = repository / ".venv" / "bin" / "python"
+    python.write_text(python.read_text().replace('echo "$@"', 'echo "$JAX_PLATFORMS" "$@"'))
+    (repository / "nvidia-smi").write_text("#!/bin/sh\necho GPU 0\n")
+    (repository / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{repository}:{os.environ['PATH']}")
+    monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+    done = script("run.sh", f"{arguments} --config=a.py", cwd=repository)
+    assert done.stdout == "cuda,cpu -m ptdit_jax.train --config=a.py\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"), [("tests/a.py -k b", "tests/a.py -k b"), ("--full a.py", "-m  a.py")]
+)
+def test_slow_tests_run_when_asked_for(repository, arguments, given):
+    (repository / "tests").mkdir()
+    (repository / "tests" / "run.sh").write_text((ROOT / "tests" / "run.sh").read_text())
+    for name in ("dev", "torch", "tfds"):
+        (repository / f"requirements-{name}.txt").touch()
+    command = ["bash", str(repository / "tests" / "run.sh"), *shlex.split(arguments)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"-m pytest -n 2 --dist worksteal {given}"
+
+
 def test_sweep_starts_what_it_is_told(repository):
     done = script("sweep.sh", "--accelerator=cpu a.py --jobs 2", cwd=repository)
     assert done.stdout.strip() == "-m ptdit_jax.sweep a.py --jobs 2"

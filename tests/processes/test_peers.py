@@ -91,6 +91,44 @@ def test_processes_that_end_for_the_same_reason_do_so_themselves(address):
     assert ended.empty()
 
 
+def gather(members, late=(), timeout=20.0, where="connect"):
+    """What each of `members` gets from a meeting, or raises in it; those of `late` do not come."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        futures = {n: pool.submit(m.meet, where, timeout) for n, m in members.items() if n not in late}
+    return {number: future.exception() for number, future in futures.items()}
+
+
+def test_processes_meet_as_often_as_they_like(address):
+    members, ended = meet(address, (0, 1, 2), 3)
+    for _ in range(3):
+        assert gather(members) == dict.fromkeys(members)
+    assert all(member.end(0) for member in members.values())
+    assert ended.empty()
+
+
+def test_nobody_goes_on_before_all_are_there(address):
+    members, _ = meet(address, (0, 1, 2), 3)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = [pool.submit(members[number].meet, "connect", 20.0) for number in (0, 2)]
+        done, _ = concurrent.futures.wait(first, timeout=0.5)
+        assert not done
+        last = pool.submit(members[1].meet, "connect", 20.0)
+        assert [future.result() for future in (*first, last)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("late", "named"), [((1,), "process 1"), ((0,), "process 0"), ((0, 2), "processes 0, 2")]
+)
+def test_those_who_do_not_come_to_a_meeting_are_named_by_all_others(address, late, named):
+    members, _ = meet(address, (0, 1, 2), 3)
+    assert gather(members) == dict.fromkeys(members)
+    found = gather(members, late, timeout=1.0)
+    assert set(found) == {0, 1, 2} - set(late)
+    for error in found.values():
+        assert isinstance(error, peers.Missing)
+        assert str(error) == f"{named} of 0 to 2 did not come to connect within 1 s (--start-timeout)"
+
+
 def test_processes_that_disagree_about_their_number_are_told(address):
     def call(number, count):
         return peers.call_the_roll(address, count, number, timeout=20.0)

@@ -182,8 +182,8 @@ def test_what_is_not_there(trained, tmp_path, capsys):
 
 
 def test_keys_are_those_of_the_label_and_its_turn():
-    keys = np.asarray(jax.random.key_data(sample_keys(5, np.array([2, 7, 2, 2], np.int32))))
-    alone = np.asarray(jax.random.key_data(sample_keys(5, np.array([2, 2, 2], np.int32))))
+    keys = np.asarray(jax.random.key_data(sample_keys(5, np.array([2, 7, 2, 2], np.int32), "threefry2x32")))
+    alone = np.asarray(jax.random.key_data(sample_keys(5, np.array([2, 2, 2], np.int32), "threefry2x32")))
     np.testing.assert_array_equal(keys[[0, 2, 3]], alone)
     assert len({tuple(key) for key in keys.tolist()}) == 4
 
