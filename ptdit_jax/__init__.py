@@ -13,7 +13,7 @@ SIBLINGS = ("configs", "data_pipelines")
 class _Beside:
     """Finds the two packages of common names where this one is installed.
 
-    `python -m ptdit_jax.VERB` puts the current folder first on `sys.path`, and folders named `configs` are everywhere.
+    `python -m` puts the current folder first on `sys.path`, and folders named `configs` are everywhere.
     A finder, unlike a change of `sys.path`, leaves every other import as it is.  It stands here, because each process
     of ours, a sweep's runs and workers too, imports this module before any of those two.
     """

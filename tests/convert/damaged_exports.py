@@ -66,6 +66,8 @@ EDITS = {
     "steps0": ("config.sampling.steps", 0),
     "guidance-nan": ("config.sampling.guidance", float("nan")),
     "interval": ("config.sampling.guidance_interval", [0.5, 0.1]),
+    "grid": ("config.sampling.time_grid", "leading"),
+    "guided": ("config.sampling.guidance_channels", 2),
     "method": ("config.sampling.sampler", "ddim"),
     "prediction": ("config.diffusion.prediction", "eps"),
     "height-float": ("config.data.height", 8.0),

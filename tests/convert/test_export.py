@@ -241,7 +241,7 @@ def test_guided_channels_and_their_line(digits, exported_sample, tmp_path):
     content = json.loads((folder / "config.json").read_text())
     content["config"]["sampling"]["time_grid"] = "leading"
     (folder / "config.json").write_text(json.dumps(content))
-    with pytest.raises(SystemExit, match=r"error: sampling\.time_grid is 'leading'; with .*'euler'"):
+    with pytest.raises(ValueError, match=r"sampling\.time_grid is 'leading'; with .*'euler'"):
         exported_sample.generate(exported_sample.parse([f"--folder={folder}"]))
 
 

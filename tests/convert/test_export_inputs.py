@@ -28,7 +28,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def program(place):
     """The sample.py of an exported folder as a module, which finds the others beside it."""
-    names = [file.removesuffix(".py") for file in export.FILES if file.endswith(".py")]
+    names = ["grids", *(file.removesuffix(".py") for file in export.FILES if file.endswith(".py"))]
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
             patch.delitem(sys.modules, name, raising=False)
@@ -153,6 +153,12 @@ WRONG = [  # arguments, exit code, what the line says
     ("--folder {}/interval", 2, "config.sampling.guidance_interval is .0.5, 0.1.; it must be two numbers"),
     ("--folder {}/method", 2, "config.sampling.sampler must be one of euler, heun, sde"),
     ("--folder {}/prediction", 2, "config.diffusion.prediction must be velocity"),
+    (
+        "--folder {}/grid",
+        2,
+        "sampling.time_grid is 'leading'; with sampling.sampler='euler' it must be one of",
+    ),
+    ("--folder {}/guided", 2, "config.sampling.guidance_channels must be at most 1"),
     ("--folder {}/height-float", 2, "config.data.height is 8.0; it must be an integer"),
     ("--folder {}/window", 2, "config.compression.fixed is .1, 0, 2.; it must be three integers"),
     ("--folder {}/proxy", 2, r"samples of 1 x 8 x 8: proxy_ratio=\(1, 3, 3\) must divide the window"),

@@ -191,6 +191,8 @@ def _problems(settings: Settings):
     needed = arch.channels * (2 if settings.diffusion["learn_variance"] else 1)
     if arch.out_channels < needed:
         yield f"architecture.out_channels {arch.out_channels} must be at least {needed}"
+    if settings.sampling["guidance_channels"] > arch.channels:
+        yield f"config.sampling.guidance_channels must be at most {arch.channels}, the channels of the samples"
     if arch.condition == "class" and not arch.classes:
         yield "architecture.classes must be at least 1 with condition 'class'"
     if not settings.compression["fixed"]:
