@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 
@@ -84,12 +84,12 @@ class StoredArray:
             else:
                 size = self.header + math.prod(self.shape) * self.dtype.itemsize
                 content = np.fromfile(self.path, np.uint8, size, offset=self.offset - self.header)
-                if self.checksum is not None and zlib.crc32(content) != self.checksum:
+                if self.checksum is not None and zlib.crc32(content.data) != self.checksum:
                     raise ValueError("is damaged: its checksum is another")
             return content[self.header :].view(self.dtype).reshape(self.shape, order=self._order)
 
     @property
-    def _order(self) -> str:
+    def _order(self) -> Literal["F", "C"]:
         return "F" if self.fortran else "C"
 
     @property
