@@ -20,19 +20,23 @@ from pathlib import Path
 import numpy as np
 
 from configs import t2i_xl_1024
-from ptdit_jax.convert import conversion, released, weights
+from ptdit_jax import cli, files
+from ptdit_jax.convert import conversion, layouts, weights
 
 CONFIG = "configs/t2i_xl_1024.py"
 
 
-def main() -> None:
-    """Convert and print the table."""
+def main() -> int:
+    """Convert and print the table; returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, help="where the files are made (default: the system's)")
+    parser.add_argument("--folder", metavar="DIR", help="where the files are made (default: the system's)")
     parser.add_argument("--no-verify", action="store_true", help="leave the parity checks out")
     args = parser.parse_args()
+    files.resolve(args, "folder")
+    if args.folder is not None:
+        files.make_folder(args.folder, "--folder")
     folder = Path(tempfile.mkdtemp(prefix="convert_xl_", dir=args.folder))
     try:
         source, middle, back = folder / "xl.safetensors", folder / "checkpoint", folder / "torch"
@@ -50,20 +54,21 @@ def main() -> None:
     print(f"{'':12}{'seconds':>9}{'peak GB':>9}{'of file':>9}")
     for name, seconds, peak in rows:
         print(f"{name:12}{seconds:9.0f}{peak / 1e9:9.2f}{peak / size:9.2f}")
+    return 0
 
 
 def write_random(file: Path) -> None:
     """A released file of normal weights that keep variances."""
     config = t2i_xl_1024.get_config()
     arch = conversion.architecture(config)
-    buffer = released.declared_positions(arch, config.data.frames)
-    buffer_name = released.BUFFER[arch.family]
-    shapes = {buffer_name: buffer.shape, **released.released_shapes(arch)}
+    layout = layouts.named(arch.family)
+    buffer = layout.positions(arch, config.data.frames)
+    shapes = {layout.buffer: buffer.shape, **layout.shapes(arch)}
     rng = np.random.default_rng(0)
 
     def tensors() -> Iterator[tuple[str, np.ndarray]]:
         for name, shape in shapes.items():
-            if name == buffer_name:
+            if name == layout.buffer:
                 yield name, buffer
                 continue
             scale = np.prod(shape[1:]) ** -0.5 if len(shape) > 1 and "table" not in name else 0.02
@@ -89,4 +94,4 @@ def same_bytes(a: Path, b: Path) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(cli.run(main))

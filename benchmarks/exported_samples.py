@@ -15,14 +15,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import tqdm
 
+from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.convert import conversion
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import generate, labels_in_turn, sample_keys
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.progress import track
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
@@ -34,13 +35,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--checkpoint", type=Path, required=True, help="a class-conditional run of pixels")
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", required=True, help="a class-conditional run of pixels"
+    )
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--sampler", default="euler")
     parser.add_argument("--count", type=int, default=4, help="samples a label")
     args = parser.parse_args()
 
+    files.resolve(args, "checkpoint")
+    cli.check_finite(args.guidance, "--guidance")
     step = checkpoint.find(args.checkpoint)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
     config.sampling.update(
@@ -57,7 +62,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "export"
         conversion.to_torch(args.checkpoint, folder)
-        for label in tqdm.trange(built.classes, desc="exported", unit="label"):
+        for label in track(range(built.classes), built.classes, "exported", "label"):
             np.save(folder / "noise.npy", noise[labels == label])
             options = {"label": label, "noise": folder / "noise.npy", "out": folder / "out.npy"}
             options |= {"steps": args.steps, "guidance": args.guidance, "sampler": args.sampler}
@@ -72,4 +77,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.run(main))

@@ -11,7 +11,6 @@ import itertools
 import sys
 
 import jax
-import tqdm
 
 from configs import common
 from ptdit_jax import cli
@@ -20,6 +19,7 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import compile_step, make_program
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.progress import track
 from ptdit_jax.text_tables import table
 
 POLICIES = ("none", "dots", "attention", "block")
@@ -33,7 +33,7 @@ def main(name: str) -> int:
     devices = topology.devices(topology.parse(name))[:1]
     rows, gaps = [], []
     cases = list(itertools.product(POLICIES, DEPTHS, SIDES))
-    for remat, depth, side in tqdm.tqdm(cases, unit="network"):
+    for remat, depth, side in track(cases, len(cases), "compile", "network"):
         config = common.get_config()
         sizes = {"variant": "custom", "depth": depth, "width": WIDTH, "heads": HEADS, "classes": 10}
         config.model.update({"remat": remat, **sizes})

@@ -12,15 +12,14 @@ import json
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import tqdm
 from flax import nnx
 
 from configs import common
-from ptdit_jax import models
+from ptdit_jax import cli, files, models
+from ptdit_jax.progress import Bar
 
 # Tokens along a side -> window (Sec. 3.2.3 of arXiv 2409.04005) and batch: about the same number of tokens each.
 CASES = {16: ((1, 2, 2), 8), 32: ((1, 4, 4), 2), 64: ((1, 8, 8), 1)}
@@ -42,7 +41,7 @@ def make(family: str, variant: str, remat: str, unroll: int) -> tuple[nnx.GraphD
     return graphdef, jax.tree.unflatten(tree, noisy)
 
 
-def measure(side: int, repeats: int, remat: str, unroll: int, bar: tqdm.tqdm) -> list[dict]:
+def measure(side: int, repeats: int, remat: str, unroll: int, bar: Bar) -> list[dict]:
     """Times of both networks at `side` x `side` tokens: a row for forward, a row for forward and backward."""
     window, batch = CASES[side]
     x = jax.random.normal(jax.random.key(1), (batch, 4, 1, 2 * side, 2 * side))
@@ -69,7 +68,7 @@ def measure(side: int, repeats: int, remat: str, unroll: int, bar: tqdm.tqdm) ->
                 before = time.perf_counter()
                 jax.block_until_ready(function(params))
                 times[name].append(time.perf_counter() - before)
-            bar.update(1)
+            bar.update()
         row = {"tokens": f"{side}x{side}", "window": window, "batch": batch, "pass": mode, "target": target}
         for name, seconds in times.items():
             row[name] = {"min_ms": 1e3 * min(seconds), "median_ms": 1e3 * statistics.median(seconds)}
@@ -87,8 +86,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=9, help="calls of each")
     parser.add_argument("--remat", default="dots", help="model.remat of both: dots is the fastest of both")
     parser.add_argument("--unroll", type=int, default=1, help="model.unroll of both: 1 = scan, 0 = no loop")
-    parser.add_argument("--json", type=Path, help="also write the rows here")
+    parser.add_argument("--json", metavar="FILE", help="also write the rows here")
     args = parser.parse_args(argv)
+    files.resolve(args, "json")
+    if args.json is not None:
+        files.check_file(args.json, "--json")
     sides = [int(side) for side in args.tokens.split(",")]
     if unknown := [side for side in sides if side not in CASES]:
         parser.error(f"--tokens {unknown[0]}: must be of {', '.join(map(str, CASES))}")
@@ -97,7 +99,7 @@ def main(argv: list[str]) -> int:
     print("| tokens | window | batch | pass | PT-DiT/S-Class ms | DiT-S/2 ms | speed | by medians | target |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     rows = []
-    with tqdm.tqdm(total=2 * len(sides) * args.repeats, desc="measure", unit="round") as bar:
+    with Bar(2 * len(sides) * args.repeats, "measure", "round") as bar:
         for side in sides:
             for row in measure(side, args.repeats, args.remat, args.unroll, bar):
                 rows.append(row)
@@ -107,9 +109,10 @@ def main(argv: list[str]) -> int:
                     f"{theirs:.0f} | {row['speed']:.2f}x | {row['speed_median']:.2f}x | {row['target']:.1f}x |"
                 )
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + "\n")
+        text = json.dumps(rows, indent=2) + "\n"
+        files.write(args.json, lambda draft: draft.write_text(text))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(cli.run(lambda: main(sys.argv[1:])))

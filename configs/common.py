@@ -51,6 +51,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.classes = 1000  # number of classes; the null class of guidance is one more row
     model.text_dim = 4096  # features of the text encoder's states
     model.text_length = 120  # text tokens L
+    # Which tokens of the empty caption count: "own", those of its mask; "caption", as many as the caption has that it
+    # replaces (PixArt-α's code, for its learned empty caption of L tokens)
+    model.null_mask = "own"
     model.adaln = (
         "auto"  # "single" (shared, text models), "zero" (a Linear a block); auto: text single, else zero
     )
@@ -71,9 +74,16 @@ def get_config() -> ml_collections.ConfigDict:
     model.extraction = "average"  # "average", "top_left", "random", "similarity" (Table 2)
     model.injection = "cross_attention"  # "cross_attention", "interpolate", "linear" (Table 2)
     model.mediators = (1, 8, 8)  # family "dam": mediator tokens at most, along frames, rows and columns
-    # What is embedded of t: "1000t", or "1-t" (families "dit", "dam": SiT's, for its weights)
+    # What is embedded of t: "1000t"; for weights of families "dit" and "dam" also "1-t" (SiT's) and "1000t_diffusers"
+    # (1000t at the frequencies of DiT in diffusers, which are not DiT's, if they were trained there).
     model.time_input = "1000t"
-    model.positions = "grid"  # "grid", or "released" (the release's scrambled rows on non-square grids)
+    # "grid": rows and columns are counted; "released": the release's, scrambled on grids that are not square (families
+    # ptdit, full3d, factorized); "rescaled": the range of sample_size on any grid, as PixArt's multi-scale networks and
+    # diffusers (families dit, dam, pixart).  "auto": rescaled for pixart, grid for the others.
+    model.positions = "auto"
+    model.size_condition = (
+        0  # "pixart": 8 = its MS models, which embed the size in (8) pixels a latent pixel; 0 = not
+    )
     model.compute_dtype = "float32"  # "float32" or "bfloat16"; parameters, norms and softmax stay float32
     # What the backward pass keeps: "none" everything; "block" the blocks' inputs; "attention" and the outputs of
     # their attentions; "dots" and all matrix products; "offload" the inputs alone, in the host's memory.
@@ -137,12 +147,25 @@ def get_config() -> ml_collections.ConfigDict:
     checkpoint = config.checkpoint = Fields()
     checkpoint.every = 5000  # steps
     checkpoint.keep = 3  # newest checkpoints kept; 0 = all
+    checkpoint.on_damage = "stop"  # newest damaged: "stop", or go on from the "previous" that is whole
 
     sampling = config.sampling = Fields()
     sampling.sampler = "euler"  # flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m
     sampling.steps = 50
     sampling.guidance = 4.0  # 1 = none
     sampling.guidance_interval = (0.0, 1.0)  # guide only for t inside
+    # Guide the first so many channels; 0 = all; 3 as the published samples of DiT and SiT.
+    sampling.guidance_channels = 0
+    # The times of the steps (docs/sampling.md has their sources); "auto": the sampler's own, here the first.  euler,
+    # heun: even, sit (steps - 1 steps), flow_match_euler; sde: even; ddpm, ddim: guided_diffusion ("N"),
+    # guided_diffusion_ddim ("ddimN"), quadratic, and diffusers' linspace, leading, trailing; dpmpp_2m: quadratic and
+    # the others of these; ddim and dpmpp_2m also DPM-Solver's time_uniform, logSNR, time_quadratic.
+    sampling.time_grid = "auto"
+    # sde: its last step is the ODE's, "euler" (on this path "tweedie" too), the SDE's without noise, "mean" (SiT), or
+    # like the others, "none" (steps - 1 of them).
+    sampling.sde_last_step = "euler"
+    # Time at which that step starts, 0.04 in SiT; 0 = that of an even step, 1 / steps.
+    sampling.sde_last_step_size = 0.0
     sampling.count = 64  # samples in the picture that a run ends with
     sampling.batch = 64  # samples made together (with guidance the network sees twice as many)
     sampling.seed = 0  # of the noise of that picture and of the samples judged

@@ -2,8 +2,10 @@
 
 launch/run.sh --config configs/t2i_pixart_1024.py --config.data.path=FOLDER --config.train.init_from=RUN
 
-RUN is a finished t2i_pixart_256.py.  3,255 G multiply-accumulates a sample.  Not trained by this project: no expected
-time or quality of its own yet.
+python -m ptdit_jax.convert from-torch PixArt-XL-2-1024-MS.pth --config configs/t2i_pixart_1024.py --out pixart_ms
+
+RUN is a finished t2i_pixart_256.py; the MS models need --config.model.size_condition=8 as well.  3,255 G
+multiply-accumulates a sample.  Not trained by this project: no expected time or quality of its own yet.
 """
 
 import ml_collections

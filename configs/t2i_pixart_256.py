@@ -19,6 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.family = "pixart"
     model.variant = "XL"
     model.condition = "text"
+    model.null_mask = "caption"
     model.compute_dtype = "bfloat16"
     model.remat = "block"
 

@@ -81,9 +81,8 @@ class StoredArray:
         with named(self.path, self._place):
             if self.offset is None:
                 with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.member}.npy") as file:
-                    content = np.frombuffer(
-                        file.read(), np.uint8
-                    )  # to its end, where the checksum is compared
+                    whole = file.read()  # to its end, where the checksum is compared
+                content = np.frombuffer(whole, np.uint8)
             else:
                 size = self.header + math.prod(self.shape) * self.dtype.itemsize
                 content = np.fromfile(self.path, np.uint8, size, offset=self.offset - self.header)

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
 from data_pipelines.arrays import read_npz
@@ -49,8 +50,8 @@ def check_states(states: np.ndarray, dim: int | None = None) -> np.ndarray:
 
 def decode(states: np.ndarray) -> np.ndarray:
     """Returns stored states as float32, exactly."""
-    if states.dtype.name == "uint16":  # of either byte order; a bfloat16 is the upper half of a float32
-        return (states.astype(np.uint32) << 16).view(np.float32)
+    if states.dtype.name == "uint16":  # of either byte order
+        states = states.astype(np.uint16).view(ml_dtypes.bfloat16)
     return states.astype(np.float32)
 
 
@@ -115,7 +116,8 @@ def read_captions(path: Path, dim: int) -> tuple[list[np.ndarray], np.ndarray | 
                 f"'text' has shape {text.shape} and 'mask' {mask.shape}, must be (captions, tokens, features) and "
                 "(captions, tokens)"
             )
-        captions = [_masked(*caption, dim) for caption in zip(text, mask, strict=True)]
+        pairs = enumerate(zip(text, mask, strict=True))
+        captions = [_masked(*caption, dim, name=f"caption {i}") for i, caption in pairs]
         null = _masked(arrays["null_text"], arrays["null_mask"], dim) if "null_text" in arrays else None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
@@ -152,11 +154,16 @@ def _load(path: Path, required: Sequence[str], pair: Sequence[str] = ()) -> dict
     return arrays
 
 
-def _masked(text: np.ndarray, mask: np.ndarray, dim: int) -> np.ndarray:
-    """Returns the states (l, E) of text (L', E) that the mask (L',) keeps."""
+def _masked(text: np.ndarray, mask: np.ndarray, dim: int, name: str = "the empty caption") -> np.ndarray:
+    """Returns the states (l, E) of text (L', E) that the mask (L',) keeps, which must be some."""
     if text.ndim != 2 or mask.shape != text.shape[:1]:
         raise ValueError(
-            f"a caption has text {text.shape} and mask {mask.shape}, must be (tokens, features) and (tokens,)"
+            f"{name} has text {text.shape} and mask {mask.shape}, must be (tokens, features) and (tokens,)"
+        )
+    if not mask.any():
+        raise ValueError(
+            f"{name} has a mask that is all zero; 1 is for states that are kept, and an encoder has at least the one "
+            "of the end of the text"
         )
     if mask.dtype.kind not in "biuf":
         raise ValueError(f"the mask of a caption has dtype {mask.dtype}, must be bool or numbers")

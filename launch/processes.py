@@ -21,7 +21,7 @@ import threading
 import time
 from typing import IO
 
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h; ptdit_jax.parallel.distributed.LOST
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h; ptdit_jax.processes.peers.LOST
 STOPPED = (130, 143)  # exit codes after Ctrl-C and SIGTERM
 FINAL = (0, 2, *STOPPED)  # exit codes after which nothing is started again
 GRACE = 90.0  # seconds that the others have to end by themselves after one has failed

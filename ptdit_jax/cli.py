@@ -2,7 +2,9 @@
 
 import argparse
 import hashlib
+import io
 import logging
+import math
 import os
 import platform
 import re
@@ -18,6 +20,7 @@ from ml_collections import config_flags
 
 import configs
 from configs import common
+from ptdit_jax import files
 from ptdit_jax.config import flatten, user_file
 
 DEFAULT_CONFIG = Path(configs.__file__).parent / "c2i_digits.py"
@@ -72,7 +75,9 @@ def parse(argv: Sequence[str], usage: str) -> tuple[ml_collections.ConfigDict, P
             f"{rest[1]!r} is no flag; flags are --config, --config.FIELD=VALUE, --workdir, --debug"
         )
     _check_tuples(argv, given)
-    folder = Path(workdir.value) if workdir.value else Path("runs") / Path(file.partition(":")[0]).stem
+    folder = Path("runs") / Path(file.partition(":")[0]).stem
+    if workdir.value is not None:
+        folder = files.path(workdir.value, "--workdir")
     return config.value, folder, debug.value
 
 
@@ -88,6 +93,10 @@ def _config_file(argv: list[str]) -> tuple[str, list[str]]:
         file = value if equals else next(arguments, "")
         if not file:
             raise ValueError("--config needs a file; configs/ has those of this project")
+        if ":" in file and files.path(file, "--config").is_file():
+            raise ValueError(f"--config={file}: a ':' ends the path of a config; rename the file or folder")
+        path, colon, text = str(files.path(file, "--config")).partition(":")
+        file = f"{configs.locate(path)}{colon}{text}"
     return file, rest
 
 
@@ -102,6 +111,20 @@ def _check_tuples(argv: list[str], config: ml_collections.ConfigDict) -> None:
         match = re.match(r"--?config\.([\w.]+)=(.*)", argument, re.DOTALL)
         if match and isinstance(fields.get(match[1]), tuple) and not re.search(r"[,(\[]", match[2]):
             raise ValueError(f"--config.{match[1]}={match[2]} must be a tuple, such as ({match[2]},) or ()")
+
+
+def check_finite(value: float | None, name: str) -> None:
+    """Refuse a number that is none; None passes.
+
+    Args:
+      value: as given.
+      name: the flag that it was given for.
+
+    Raises:
+      ValueError: it is infinite, or no number.
+    """
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{name}={value} must be a finite number")
 
 
 def option_parser(module: str, about: str) -> argparse.ArgumentParser:
@@ -144,6 +167,8 @@ def run(main: Callable[[], int], *, debug: bool = False) -> int:
     """
     if debug:
         return main()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path may have letters that the terminal has not
     absl.logging.set_verbosity(absl.logging.FATAL)  # libraries log what they also raise, from many threads
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.unraisablehook = lambda _: None  # what is raised in callbacks of a failed save: nobody can act on it
@@ -190,8 +215,13 @@ def enable_compilation_cache() -> Path:
     """
     given = jax.config.values["jax_compilation_cache_dir"]
     if given:
+        if given.startswith("~"):
+            given = str(files.path(given, "JAX_COMPILATION_CACHE_DIR"))
+            jax.config.update("jax_compilation_cache_dir", given)
         return Path(given)
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptdit_jax" / "xla"
+    home = os.environ.get("XDG_CACHE_HOME")
+    root = files.path(home, "XDG_CACHE_HOME") if home else Path.home() / ".cache"
+    root = root / "ptdit_jax" / "xla"
     folder = root / _machine() if jax.default_backend() == "cpu" else root / jax.default_backend()
     jax.config.update("jax_compilation_cache_dir", str(folder))
     return folder

@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import einops
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,14 +21,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 TILE = 64  # pixels that a sample's shorter side is enlarged to, at least
 GAP = 6  # pixels between samples
+STRIP = 2  # pixels between the frames of a film strip
 CAPTION = 18  # height of a caption in pixels
 PAPER, INK = 255, 0  # grey levels of background and text
 # Okabe and Ito's colours, which also those who see fewer colours tell apart (jfly.uni-koeln.de/color), grey for their
 # black; and dashes.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999")
 DASHES = ("-", "--", "-.", (0, (8, 1.5, 1.5, 1.5, 1.5, 1.5)))
-Curve = tuple[Sequence[float], Sequence[float]]
-"""x and y of points."""
+# What samples are written as, by the suffix of the file in small letters.
+STILL = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+MOVING = {".gif": "GIF", ".webp": "WEBP", ".apng": "PNG"}
+LARGEST = {"JPEG": 65_500, "WEBP": 16_383, "GIF": 65_535}  # pixels of a side that a format or its writer has
+Curve = tuple[Sequence[float], Sequence[float]]  # x and y of points
 
 
 def loss_curve(csv_path: str | Path, png_path: str | Path, *, column: str = "loss") -> None:
@@ -170,7 +175,7 @@ def sample_grid(
     Args:
         images: (N, C, F, H, W) in [-1, 1].
         labels: N captions, or None.
-        png_path: the picture to write; the folder must exist.
+        png_path: the picture to write, of one of the formats of `STILL`; the folder must exist.
         columns: samples a row; None: a column for each different label if they fill the rows, else a square.
             Videos have one sample a row.
 
@@ -180,13 +185,13 @@ def sample_grid(
     films = _films(images, labels)
     if films.shape[1] > 1:
         film = films.transpose(0, 2, 1, 3, 4)  # (N, H, F, W, C): the frames of a sample beside each other
-        gapped = np.pad(film, ((0, 0), (0, 0), (0, 0), (0, 2), (0, 0)), constant_values=PAPER)
-        tiles = gapped.reshape(*film.shape[:2], -1, film.shape[-1])[:, :, :-2]
+        gapped = np.pad(film, ((0, 0), (0, 0), (0, 0), (0, STRIP), (0, 0)), constant_values=PAPER)
+        tiles = gapped.reshape(*film.shape[:2], -1, film.shape[-1])[:, :, :-STRIP]
         columns = 1
     else:
         tiles = films[:, 0]
     columns = columns or _columns(len(tiles), labels)
-    _page(tiles, labels, columns).save(png_path)
+    _page(tiles, labels, columns).save(png_path, quality=95)  # JPEG alone has one
 
 
 def animation(
@@ -197,7 +202,7 @@ def animation(
     columns: int | None = None,
     frames_per_second: float = 8.0,
 ) -> None:
-    """Writes a grid of moving samples as an endless animation; the suffix of `path` decides: `.gif`, `.webp`.
+    """Writes a grid of moving samples as an endless animation, of one of the formats of `MOVING`.
 
     Args:
         videos: (N, C, F, H, W) in [-1, 1].
@@ -209,16 +214,15 @@ def animation(
     Raises:
         ValueError: the shapes or the suffix are not as above.
     """
-    formats = {".gif": "GIF", ".webp": "WEBP"}
-    suffix = Path(path).suffix
-    if suffix not in formats:
-        raise ValueError(f"{path}: an animation is one of {', '.join(formats)}")
+    suffix = Path(path).suffix.lower()
+    if suffix not in MOVING:
+        raise ValueError(f"{path}: an animation is one of {', '.join(MOVING)}")
     films = _films(videos, labels)
     columns = columns or _columns(len(films), labels)
     first, *rest = (_page(films[:, frame], labels, columns) for frame in range(films.shape[1]))
     first.save(
         path,
-        format=formats[suffix],
+        format=MOVING[suffix],
         save_all=True,
         append_images=rest,
         duration=round(1000 / frames_per_second),
@@ -227,8 +231,30 @@ def animation(
     )
 
 
+def check_size(path: Path, shape: Sequence[int], labels: Sequence[object] | np.ndarray | None) -> None:
+    """Refuses what would be too large for its format, for samples (N, C, F, H, W) that are not made yet.
+
+    Raises:
+        ValueError: it would.
+    """
+    count, _, frames, height, width = shape
+    factor = math.ceil(TILE / min(height, width))
+    height, width, columns = factor * height, factor * width, _columns(count, labels)
+    if frames > 1 and path.suffix.lower() not in MOVING:
+        width, columns = frames * (width + STRIP) - STRIP, 1
+    size = _page_size(count, height, width, labels, columns)
+    limit = LARGEST.get((STILL | MOVING)[path.suffix.lower()], math.inf)
+    if max(size) > limit:
+        raise ValueError(
+            f"{path}: {count} samples are a picture of {size[1]:,} x {size[0]:,} pixels, and {path.suffix} has up "
+            f"to {limit:,} a side; make fewer, or write .png or .npy"
+        )
+
+
 def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Maps [-1, 1] to 0..255, rounding to the nearest and clipping what is outside; any shape."""
+    """Maps [-1, 1] to 0..255, rounding to the nearest and clipping what is outside; any shape, finite values."""
+    if not np.isfinite(images).all():
+        raise ValueError("the samples hold values that are not finite; nothing is drawn from them")
     return np.rint((np.clip(images, -1, 1) + 1) * 127.5).astype(np.uint8)
 
 
@@ -240,8 +266,7 @@ def _films(images: np.ndarray, labels: Sequence[object] | np.ndarray | None) -> 
     if labels is not None and len(labels) != len(images):
         raise ValueError(f"{len(labels)} labels for {len(images)} images")
     factor = math.ceil(TILE / min(images.shape[3:]))
-    enlarged = to_uint8(images).repeat(factor, axis=3).repeat(factor, axis=4)
-    return enlarged.transpose(0, 2, 3, 4, 1)
+    return einops.repeat(to_uint8(images), "n c f h w -> n f (h a) (w b) c", a=factor, b=factor)
 
 
 def _columns(count: int, labels: Sequence[object] | np.ndarray | None) -> int:
@@ -250,14 +275,19 @@ def _columns(count: int, labels: Sequence[object] | np.ndarray | None) -> int:
     return kinds if 1 < kinds <= 16 and count % kinds == 0 else math.ceil(math.sqrt(count))
 
 
+def _page_size(count: int, height: int, width: int, labels: object, columns: int) -> tuple[int, int]:
+    """Returns the rows and columns of pixels of a page of tiles."""
+    cell = height + GAP + (CAPTION if labels is not None else 0)
+    return math.ceil(count / columns) * cell + GAP, min(columns, count) * (width + GAP) + GAP
+
+
 def _page(tiles: np.ndarray, labels: Sequence[object] | np.ndarray | None, columns: int) -> Image.Image:
     """Lays tiles (N, H, W, C) uint8 out row by row on white paper, each under its caption."""
     count, height, width, channels = tiles.shape
     caption = CAPTION if labels is not None else 0
     columns = min(columns, count)
-    rows = math.ceil(count / columns)
     cell_height, cell_width = height + caption + GAP, width + GAP
-    paper = np.full((rows * cell_height + GAP, columns * cell_width + GAP, channels), PAPER, np.uint8)
+    paper = np.full((*_page_size(count, height, width, labels, columns), channels), PAPER, np.uint8)
     corners = [(GAP + i // columns * cell_height, GAP + i % columns * cell_width) for i in range(count)]
     for tile, (top, left) in zip(tiles, corners, strict=True):
         paper[top + caption : top + caption + height, left : left + width] = tile

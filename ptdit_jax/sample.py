@@ -12,7 +12,7 @@ states.npz holds the states of a text encoder: text (K, L, E) and mask (K, L), 1
 caption that the run was trained with; for a model that was not trained here, the file holds it as null_text (L, E)
 and null_mask (L,).
 
-Exit code: 0 done; 1 a file cannot be read or written; 2 the command is wrong.
+Exit code: 0 done; 1 a file cannot be read or written, or samples are not finite; 2 the command is wrong.
 """
 
 import argparse
@@ -25,17 +25,33 @@ import numpy as np
 
 from data_pipelines import captions
 from data_pipelines.text import NULL_FILE, pad_all, read_captions
-from ptdit_jax import cli, plots
+from ptdit_jax import cli, files, plots
 from ptdit_jax import config as rules
+from ptdit_jax.diffusion.grids import SDE_LAST_STEPS
 from ptdit_jax.diffusion.samplers import SAMPLERS
 from ptdit_jax.experiment import null_text, results
 from ptdit_jax.experiment.build import build
-from ptdit_jax.experiment.generate import generate, labels_in_turn
+from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
+
+OVERRIDES = (
+    "guidance",
+    "guidance_channels",
+    "steps",
+    "sampler",
+    "time_grid",
+    "sde_last_step",
+    "sde_last_step_size",
+    "ema",
+    "batch",
+)
+"""Fields of `sampling` that have a flag."""
+SUFFIXES = (*plots.STILL, *plots.MOVING, ".npy")
+"""What --out may end in."""
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -49,55 +65,67 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     samplers = [name for names in SAMPLERS.values() for name in names]
     add = parser.add_argument
-    add(
-        "--checkpoint",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="a run's folder (its newest step), or a step",
-    )
+    add("--checkpoint", required=True, metavar="DIR", help="a run's folder (its newest step), or a step")
     condition = parser.add_mutually_exclusive_group()
     condition.add_argument(
         "--label", type=int, help="the class of every sample; without it, all classes in turn"
     )
-    condition.add_argument(
-        "--text", type=Path, metavar="FILE.npz", help="text states; their captions come in turn"
-    )
+    condition.add_argument("--text", metavar="FILE.npz", help="text states; their captions come in turn")
     condition.add_argument(
         "--caption", action="append", help="for models of captioned_digits; several come in turn"
     )
     add("--count", type=int, default=16, help="samples to make (default 16)")
     add("--guidance", type=float, help="scale of classifier-free guidance, 1 = none")
+    add(
+        "--guidance-channels",
+        type=int,
+        metavar="N",
+        help="guide the first N channels only, 0 = all; DiT, SiT: 3",
+    )
     add("--steps", type=int, help="steps of the sampler")
     add("--sampler", choices=samplers, help="method; flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m")
+    add(
+        "--time-grid", metavar="NAME", help="times of the steps, as published code has them: docs/sampling.md"
+    )
+    add("--sde-last-step", choices=SDE_LAST_STEPS, help="how sde ends; SiT: mean")
+    add("--sde-last-step-size", type=float, metavar="T", help="time at which that step starts; SiT: 0.04")
     add("--seed", type=int, default=0, help="of the noise (default 0)")
     add("--ema", type=float, help="decay of the average that is sampled, 0 = the raw parameters")
     add("--batch", type=int, help="samples made together")
     add("--height", type=int, default=0, help="latent rows, if other than in training")
     add("--width", type=int, default=0, help="latent columns")
     add("--frames", type=int, default=0, help="latent frames")
+    still, moving = ", ".join(plots.STILL), ", ".join(plots.MOVING)
     add(
         "--out",
-        type=Path,
         metavar="FILE",
-        help=".png: a grid; .gif or .webp: moving; .npy: as they are, (N, C, F, H, W) (default samples.png)",
+        help=f"{still}: a grid; {moving}: moving; .npy: as they are, (N, C, F, H, W) (default samples.png)",
     )
-    add(
-        "--npz", type=Path, metavar="FILE", help="for ADM's evaluator: arr_0 uint8 (N, H, W, C), arr_1 labels"
-    )
+    add("--npz", metavar="FILE", help="for ADM's evaluator: arr_0 uint8 (N, H, W, C), arr_1 labels")
     add("--debug", action="store_true", help="show where an error comes from")
     args = parser.parse_args(argv)
     if args.out is None and args.npz is None:
-        args.out = Path("samples.png")
+        args.out = "samples.png"
     return args
 
 
 def main(args: argparse.Namespace) -> int:
     """Sample; returns the exit code."""
+    # --- files
+    files.resolve(args, "checkpoint", "text", "out", "npz")
+    picture: Path | None = args.out if args.out and args.out.suffix.lower() != ".npy" else None
+    for path, name, suffixes in ((args.out, "--out", SUFFIXES), (args.npz, "--npz", (".npz",))):
+        if path is not None:
+            files.check_file(path, name, suffixes)
+            if args.text is not None and path.resolve() == args.text.resolve():
+                raise ValueError(f"{name}={path} is the file of --text, which it would overwrite")
+
     # --- config
+    for name in ("guidance", "ema"):
+        cli.check_finite(getattr(args, name), f"--{name}")
     step = checkpoint.find(args.checkpoint)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
-    for name in ("guidance", "steps", "sampler", "ema", "batch"):
+    for name in OVERRIDES:
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
     rules.validate(config, check_data=False)
@@ -105,14 +133,13 @@ def main(args: argparse.Namespace) -> int:
         raise ValueError(f"--count={args.count} must be at least 1")
     if not 0 <= args.seed < 2**32:
         raise ValueError(f"--seed={args.seed} must be in [0, 2**32)")
-    drawn = args.npz is not None or (args.out is not None and args.out.suffix != ".npy")
-    if drawn and not results.is_visible(config):
+    if (picture or args.npz) and not results.is_visible(config):
         raise ValueError(
             f"the model of {step} makes latents of {config.model.channels} channels, each "
             f"{config.data.pixels_per_latent} pixels wide; only pixels can be drawn: write them with --out FILE.npy"
         )
     check_condition(args, config)
-    text, null = read_text(args, config, step.parent.parent)
+    text, null = read_text(args, config, null_text.folder_of(step))
     mesh = make_mesh({"data": -1})
     size = {"frames": args.frames, "height": args.height, "width": args.width}
     if problems := list(rules.sampling_problems(config, chips.here(), count=args.count, **size)):
@@ -121,9 +148,9 @@ def main(args: argparse.Namespace) -> int:
     classes = experiment.classes
     kinds = classes or (1 if text is None else len(text[0]))
     labels = labels_in_turn(args.count, kinds, args.label)
-    for path in filter(None, (args.out, args.npz)):
-        if not path.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{path}: the folder {path.absolute().parent} does not exist")
+    names = labels if classes or kinds > 1 else None
+    if picture:
+        plots.check_size(picture, (args.count, *experiment.shape), names)
     cli.enable_compilation_cache()
 
     # --- parameters
@@ -133,20 +160,36 @@ def main(args: argparse.Namespace) -> int:
     print(f"{name} of {step}: {args.count} samples, {how}, seed {args.seed}")
 
     # --- samples
-    images = generate(
-        experiment, params, labels, text=text, sampling=config.sampling, seed=args.seed, mesh=mesh
-    )
+    try:
+        images = generate(
+            experiment, params, labels, text=text, sampling=config.sampling, seed=args.seed, mesh=mesh
+        )
+    except NotFinite as error:
+        kept = keep_some(picture or args.out or args.npz, error.samples)
+        raise cli.RunError(f"{error}{kept}") from error
 
-    # --- files
-    if args.out is not None and args.out.suffix == ".npy":
-        np.save(args.out, images)
-    elif args.out is not None:
-        draw = plots.sample_grid if args.out.suffix == ".png" else plots.animation
-        draw(images, labels if classes or kinds > 1 else None, args.out)
-    if args.npz is not None:
-        write_npz(args.npz, images, labels if classes else None)
+    # --- what they are written as
+    if args.npz:
+        files.write(args.npz, lambda draft: write_npz(draft, images, labels if classes else None))
+    if picture:
+        draw = plots.animation if picture.suffix.lower() in plots.MOVING else plots.sample_grid
+        files.write(picture, lambda draft: draw(images, names, draft))
+    elif args.out:
+        files.write(args.out, lambda draft: write_npy(draft, images))
     print("see " + ", ".join(str(path) for path in (args.out, args.npz) if path is not None))
     return 0
+
+
+def keep_some(path: Path, images: np.ndarray) -> str:
+    """Keep the samples that were made before some that are not finite, beside a file; returns what to say of it."""
+    if not len(images):
+        return ""
+    kept = path.with_name(f"{path.stem}.first-{len(images)}.npy")
+    try:
+        files.write(kept, lambda draft: write_npy(draft, images))
+    except OSError as error:
+        return f"; the {len(images)} made before are lost: {error}"
+    return f"; the {len(images)} made before are in {kept}"
 
 
 def check_condition(args: argparse.Namespace, config: Any) -> None:
@@ -208,6 +251,12 @@ def read_text(
         )
     text = pad_all(states, config.model.text_length, truncate=config.data.truncate_text, name="caption")
     return text, null
+
+
+def write_npy(path: Path, images: np.ndarray) -> None:
+    """Write samples (N, C, F, H, W) as they are."""
+    with path.open("wb") as file:  # np.save would add a suffix
+        np.save(file, images)
 
 
 def write_npz(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:

@@ -1,22 +1,32 @@
-"""Tables in text."""
+"""Tables in text, and how numbers stand in them."""
 
 from collections.abc import Sequence
+
+import tabulate
+from scipy.constants import gibi, mebi
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table with aligned columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [
-        [
-            row[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        for row in (header, *rows)
-    ]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (lines[0], rule, *lines[1:]))
+    sides = ("left", *["right"] * (len(header) - 1))
+    return tabulate.tabulate(rows, header, tablefmt="pipe", colalign=sides, disable_numparse=True)
 
 
 def triple(ratio: Sequence[int]) -> str:
     """(1, 2, 2) as 1x2x2."""
     return "x".join(map(str, ratio))
+
+
+def amount(number: float) -> str:
+    """Two decimals, or two digits of what is less than one."""
+    return f"{number:,.2f}" if abs(number) >= 1 or number == 0 else f"{number:.2g}"
+
+
+def gib(count: float) -> str:
+    """Bytes in GiB."""
+    return amount(count / gibi)
+
+
+def mib(count: float) -> str:
+    """Bytes in MiB."""
+    return amount(count / mebi)

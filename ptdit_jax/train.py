@@ -44,6 +44,7 @@ from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import null_text, records, results
 from ptdit_jax.experiment.build import Experiment, build
+from ptdit_jax.experiment.pretrained import find_initial
 from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.models import complexity
 from ptdit_jax.parallel import chips
@@ -62,13 +63,18 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
     """
     rules.validate(config, devices=jax.device_count(), machine=chips.here())
     cache = cli.enable_compilation_cache()
-    workdir.mkdir(parents=True, exist_ok=True)
-    with checkpoint.Checkpoints(workdir / "checkpoints", keep=config.checkpoint.keep) as checkpoints:
+    files.make_folder(workdir, "--workdir")
+    kept = config.checkpoint
+    with checkpoint.Checkpoints(
+        workdir / "checkpoints", keep=kept.keep, on_damage=kept.on_damage
+    ) as checkpoints:
         if checkpoints.last is not None:
             saved = rules.from_json(json.dumps(checkpoint.load_config(checkpoint.find(workdir))))
             if conflicts := rules.conflicts(saved, config):
                 rule = f"{workdir} cannot be continued with another config; use another --workdir, or undo:"
                 raise ValueError("\n  ".join([rule, *conflicts]))
+        elif config.train.init_from:
+            find_initial(config)
         null = null_text.of_data(config)
         if null is not None:
             null_text.keep(config, workdir, null, started=checkpoints.last is not None)
@@ -117,8 +123,7 @@ def train(
     if checkpoints.last is None:
         train_state = program.init(init_key)
         if config.train.init_from:
-            source = checkpoint.find(Path(config.train.init_from))
-            params = checkpoint.load_params(source, "params", program.state.params)
+            params = checkpoint.load_params(find_initial(config), "params", program.state.params)
             emas = {name: jax.tree.map(jnp.copy, params) for name in train_state.emas}
             train_state = dataclasses.replace(train_state, params=params, emas=emas)
     else:
@@ -130,7 +135,7 @@ def train(
     place_key = jax.jit(jax.random.wrap_key_data, out_shardings=program.key.sharding)
     run_key = place_key(np.array(key_data, np.uint32))  # the same on every process
     if is_host:
-        count = sum(leaf.size for leaf in jax.tree.leaves(program.state.params))
+        count = program.parameters
         where = "from the start" if done == 0 else f"from {checkpoints.last_path}"
         tokens, window = math.prod(experiment.layout.grid), experiment.layout.window
         size = f"{count / 1e6:.2f} M parameters, {tokens} tokens, window {window}"

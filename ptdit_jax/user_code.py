@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from importlib.machinery import SourceFileLoader
@@ -65,10 +66,16 @@ def _place(path: Path | None, what: str, error: BaseException) -> str:
     lines = [
         f"{frame.filename}:{frame.lineno}"
         for frame in frames
-        if (frame.filename == str(path) if path else "importlib" not in frame.filename)
+        if (frame.filename == str(path) if path else not _is_python(frame.filename))
     ]
     place = lines[-1:] or ([str(path)] if path else [])
     return "".join(f"{part}: " for part in ([*place, what] if path else [what, *place]) if part)
+
+
+def _is_python(filename: str) -> bool:
+    """Whether a file is one of Python itself."""
+    library = sysconfig.get_path("stdlib")
+    return filename.startswith(("<frozen ", library)) and "site-packages" not in filename
 
 
 def _one_line(text: str) -> str:

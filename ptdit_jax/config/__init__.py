@@ -3,7 +3,14 @@
 The meaning of each field is in `configs/common.py`.
 """
 
-from ptdit_jax.config.derived import Config, architecture, layout, make_objective, profiled_steps
+from ptdit_jax.config.derived import (
+    Config,
+    architecture,
+    layout,
+    make_objective,
+    make_sampling,
+    profiled_steps,
+)
 from ptdit_jax.config.limits import CHOICES, LIMITS
 from ptdit_jax.config.size import network_problems, sampling_problems
 from ptdit_jax.config.storage import HARMLESS, conflicts, flatten, from_json, to_json
@@ -20,6 +27,7 @@ __all__ = [
     "from_json",
     "layout",
     "make_objective",
+    "make_sampling",
     "network_problems",
     "profiled_steps",
     "sampling_problems",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ptdit_jax import diffusion, models
+from ptdit_jax.diffusion.samplers import Sampler, make_sampler
 from ptdit_jax.models.compression import window_for
 from ptdit_jax.models.window import Triple, Windowing, windowing
 
@@ -72,6 +73,16 @@ def make_objective(config: Config, *, frames: int = 0, height: int = 0, width: i
         latent_frames=frames or data.frames,
         pixel_frames=frames or data.pixel_frames or data.frames,
     )
+
+
+def make_sampling(objective: diffusion.Objective, sampling: Config) -> Sampler:
+    """The sampler of the `sampling` section of a config.
+
+    Raises:
+      ValueError: the objective, the sampler and its other fields do not go together.
+    """
+    names = ("steps", "time_grid", "sde_last_step", "sde_last_step_size")
+    return make_sampler(objective, sampling.sampler, **{name: sampling[name] for name in names})
 
 
 def profiled_steps(config: Config) -> range:

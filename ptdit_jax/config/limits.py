@@ -12,7 +12,9 @@ LARGEST = 2**31 - 1  # of whole numbers, seeds apart: XLA counts in 32 bits
 
 CHOICES = {
     "optimizer.schedule": tuple(SCHEDULES),
+    "model.null_mask": ("own", "caption"),
     "train.on_nonfinite": ("stop", "skip"),
+    "checkpoint.on_damage": ("stop", "previous"),
 }
 """Fields that name something, where no other part of the project checks the name."""
 
@@ -30,6 +32,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "model.classes": ("at least 1", lambda v: v >= 1),
     "model.text_dim": ("at least 1", lambda v: v >= 1),
     "model.text_length": ("at least 1", lambda v: v >= 1),
+    "model.size_condition": ("at least 0 (0 for none)", lambda v: v >= 0),
     "model.attention_chunk": ("at least 0 (0 for all queries at once)", lambda v: v >= 0),
     "data.height": ("at least 1", lambda v: v >= 1),
     "data.width": ("at least 1", lambda v: v >= 1),
@@ -57,6 +60,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "sampling.batch": ("at least 1", lambda v: v >= 1),
     "sampling.steps": ("at most 100000", lambda v: v <= 100_000),
     "sampling.guidance": ("at least 0 (1 for none)", lambda v: v >= 0),
+    "sampling.guidance_channels": ("at least 0 (0 for all channels)", lambda v: v >= 0),
     "sampling.seed": ("in [0, 2**32)", lambda v: 0 <= v < 2**32),
     "evaluation.count": ("at least 1", lambda v: v >= 1),
     "compression.video_frames": ("at least 1", lambda v: v >= 1),

@@ -1,11 +1,14 @@
 """A config as text, and what may change of it when a run goes on."""
 
+import contextlib
 import json
-from collections.abc import Iterator
 from typing import Any
+
+from flax.traverse_util import flatten_dict
 
 from configs import common
 from ptdit_jax.config.derived import Config
+from ptdit_jax.models.variants import resolve_positions
 
 HARMLESS = (
     "train.steps",  # with a constant schedule only
@@ -28,7 +31,7 @@ HARMLESS = (
 
 def flatten(config: Config) -> dict[str, Any]:
     """`{"model.depth": 6, ...}`, in the order of the file."""
-    return dict(_leaves(config.to_dict(), ""))
+    return flatten_dict(config.to_dict(), sep=".")
 
 
 def to_json(config: Config) -> str:
@@ -43,11 +46,13 @@ def from_json(text: str) -> Config:
       ValueError: the text is no config, or has a field that does not exist.
     """
     try:
-        fields = dict(_leaves(json.loads(text), ""))
-    except (json.JSONDecodeError, AttributeError) as error:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
         raise ValueError(f"this is no config: {error}") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"this is no config but a {type(fields).__name__}")
     config = common.get_config()
-    for field, value in fields.items():
+    for field, value in flatten_dict(fields, sep=".").items():
         try:
             config.update_from_flattened_dict({field: tuple(value) if isinstance(value, list) else value})
         except (KeyError, TypeError, ValueError) as error:
@@ -60,6 +65,9 @@ def from_json(text: str) -> Config:
 def conflicts(saved: Config, config: Config) -> list[str]:
     """Why a run with `saved` cannot be continued with `config`: one line a field, none when it can."""
     old, new = flatten(saved), flatten(config)
+    for flat in (old, new):  # "auto" and what it stands for are the same
+        with contextlib.suppress(KeyError, ValueError):
+            flat["model.positions"] = resolve_positions(flat["model.family"], flat["model.positions"])
     changed = [field for field in new if old[field] != new[field]]
     lines = [f"{f}={new[f]!r}, was {old[f]!r}" for f in changed if not f.startswith(HARMLESS)]
     if "train.steps" in changed and config.optimizer.schedule != "constant":
@@ -68,11 +76,3 @@ def conflicts(saved: Config, config: Config) -> list[str]:
             "schedule of the learning rate depends on it"
         )
     return lines
-
-
-def _leaves(tree: dict[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value

@@ -10,15 +10,22 @@ from typing import Any
 
 from data_pipelines import check_text, open_source
 from data_pipelines.text import NULL_FILE
-from ptdit_jax import evaluation
-from ptdit_jax.config.derived import Config, architecture, layout, make_objective, profiled_steps, window
+from ptdit_jax import evaluation, files
+from ptdit_jax.config.derived import (
+    Config,
+    architecture,
+    layout,
+    make_objective,
+    make_sampling,
+    profiled_steps,
+    window,
+)
 from ptdit_jax.config.limits import field_problems
 from ptdit_jax.config.size import training_problems
 from ptdit_jax.config.storage import flatten
-from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.models.proxy import check_injection
 from ptdit_jax.models.variants import IMAGE_FAMILIES
-from ptdit_jax.parallel.axes import AXES, RULES
+from ptdit_jax.parallel.axes import AXES, RULES, filled
 from ptdit_jax.parallel.chips import Machine
 
 STALE = 0.05  # share of random parameters in the average that is sampled, above which there is a warning
@@ -47,6 +54,7 @@ def validate(
         for check in (_objective, _optimizer, _sampling, _profile):
             problems += check(config)
         problems += _mesh(config, devices)
+        problems += _paths(config, files.path if check_data else files.check)
         if check_data or ":" not in config.evaluation.name:
             problems += _evaluation(config)
     if not problems and check_data:
@@ -66,6 +74,12 @@ def warnings(config: Config) -> Iterator[str]:
         yield (
             f"sampling.ema={decay}: after train.steps={steps} this average is still {held:.0%} the random parameters "
             "of the start; train longer, or sample a smaller decay (one of train.ema_decays)"
+        )
+    sampling = config.sampling
+    if sampling.steps == 1 and sampling.sampler in ("ddpm", "ddim") and sampling.time_grid == "auto":
+        yield (
+            "sampling.steps=1: as in guided-diffusion the one step is the chain's last, which takes pure noise for "
+            "almost clean data; sampling.time_grid='trailing' starts at its first"
         )
 
 
@@ -110,6 +124,11 @@ def _network(config: Config) -> Iterable[str]:
             f"model.out_channels={model.out_channels} must be 0 or {' or '.join(map(str, allowed))} with "
             f"model.channels={arch.channels} and diffusion.learn_variance={learn_variance}"
         )
+    if model.size_condition not in (0, config.data.pixels_per_latent):
+        yield (
+            f"model.size_condition={model.size_condition} must be 0 or data.pixels_per_latent="
+            f"{config.data.pixels_per_latent}, so that sizes are embedded in pixels"
+        )
     mesh = config.mesh
     if arch.width % (max(mesh.fsdp, 1) * max(mesh.context, 1)):
         yield (
@@ -139,7 +158,7 @@ def _sampling(config: Config) -> Iterable[str]:
     sampling = config.sampling
     if not list(_attempt(lambda: make_objective(config))):
         objective = make_objective(config)
-        yield from _attempt(lambda: make_sampler(objective, sampling.sampler, steps=sampling.steps))
+        yield from _attempt(lambda: make_sampling(objective, sampling))
     if sampling.ema not in (0, *config.train.ema_decays):
         yield (
             f"sampling.ema={sampling.ema} must be one of train.ema_decays={config.train.ema_decays}, or 0 "
@@ -148,6 +167,11 @@ def _sampling(config: Config) -> Iterable[str]:
     interval = sampling.guidance_interval
     if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
         yield f"sampling.guidance_interval={interval} must be (low, high) with 0 <= low <= high <= 1"
+    if sampling.guidance_channels > config.model.channels:
+        yield (
+            f"sampling.guidance_channels={sampling.guidance_channels} must be at most model.channels="
+            f"{config.model.channels}; 0 guides all of them"
+        )
     if sampling.guidance != 1 and config.model.condition == "none":
         yield f"sampling.guidance={sampling.guidance} must be 1 with model.condition='none'"
     elif sampling.guidance != 1 and config.train.condition_dropout == 0:
@@ -171,6 +195,13 @@ def _profile(config: Config) -> Iterable[str]:
     yield from _attempt(lambda: profiled_steps(config))
 
 
+def _paths(config: Config, check: Callable[[str, str], Any]) -> Iterable[str]:
+    for field in ("data.path", "train.init_from"):
+        section, name = field.split(".")
+        if path := config[section][name]:
+            yield from _attempt(lambda path=path, field=field: check(path, field))
+
+
 def _mesh(config: Config, devices: int | None) -> Iterable[str]:
     axes = {name: config.mesh[name] for name in AXES}
     text = ", ".join(f"mesh.{name}={size}" for name, size in axes.items())
@@ -184,7 +215,7 @@ def _mesh(config: Config, devices: int | None) -> Iterable[str]:
     if devices % fixed or (not open_axes and devices != fixed):
         yield f"{text}: the product must {'divide' if open_axes else 'be'} the number of devices, {devices}"
         return
-    sizes = {name: devices // fixed if size == -1 else size for name, size in axes.items()}
+    sizes = filled(axes, devices)
     replicas = math.prod(sizes[name] for name in RULES["batch"])
     micro = config.data.batch / config.optimizer.accumulate
     if micro % replicas:

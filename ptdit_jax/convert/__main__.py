@@ -1,11 +1,12 @@
 """Convert weights from and to PyTorch.
 
     python -m ptdit_jax.convert from-torch WEIGHTS --config configs/t2i_xl_1024.py --out DIR [--key KEY]
-    python -m ptdit_jax.convert to-torch --checkpoint DIR --out OUT [--ema NAME] [--dtype bfloat16]
+    python -m ptdit_jax.convert to-torch --checkpoint DIR --out OUT [--ema NAME] [--dtype bfloat16] [--layout diffusers]
     python -m ptdit_jax.convert inspect WEIGHTS [--config FILE] [--key KEY]
 
-WEIGHTS is a .safetensors, .pt, .bin, .ckpt or .pth file, the index of several, or a folder with one of them;
-no code in it is run.  Its layout is that of the released PT-T2I weights.  FILE is a file like those in
+WEIGHTS is a .safetensors, .pt, .bin, .ckpt or .pth file, the index of several, or a folder with one of them (or
+of diffusers, with transformer/); no code in it is run.  Its layout is that of the released PT-T2I weights, of DiT's,
+SiT's or PixArt-α's own code, or of DiT or PixArt-α in diffusers.  FILE is a file like those in
 configs/, or the config.json of a run or an export; `--config.FIELD=VALUE` changes it.
 
 Both conversions end with a check that the two networks are the same function; its report is parity.json in
@@ -23,8 +24,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ptdit_jax import cli
+from ptdit_jax import cli, files
 from ptdit_jax import config as rules
+from ptdit_jax.convert import json_files
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -40,18 +42,22 @@ def parse(argv: list[str]) -> argparse.Namespace:
     writes = verbs.add_parser("to-torch", help="a checkpoint to a PyTorch folder", allow_abbrev=False)
     looks = verbs.add_parser("inspect", help="what is in a file of weights", allow_abbrev=False)
     for verb in (reads, looks):
-        verb.add_argument("weights", type=Path, metavar="WEIGHTS", help="file, index or folder")
-        verb.add_argument("--config", type=Path, required=verb is reads, metavar="FILE", help="the network")
+        verb.add_argument("weights", metavar="WEIGHTS", help="file, index or folder")
+        verb.add_argument("--config", required=verb is reads, metavar="FILE", help="the network")
         verb.add_argument(
             "--key", help="where the network is in the file (default: found by name, EMA first)"
         )
-    writes.add_argument(
-        "--checkpoint", type=Path, required=True, metavar="DIR", help="a run, or a step of it"
-    )
+    writes.add_argument("--checkpoint", required=True, metavar="DIR", help="a run, or a step of it")
     writes.add_argument("--ema", metavar="NAME", help="ema_DECAY or params (default: what the run samples)")
     writes.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
+    writes.add_argument(
+        "--layout",
+        choices=("original", "diffusers"),
+        default="original",
+        help="names and files: the authors' (default), or a folder for diffusers (DiT, PixArt-α)",
+    )
     for verb in (reads, writes):
-        verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+        verb.add_argument("--out", required=True, metavar="DIR", help="folder to make")
         verb.add_argument("--no-verify", action="store_true", help="leave the parity check out")
     for verb in (reads, writes, looks):
         verb.add_argument("--debug", action="store_true", help="show where an error comes from")
@@ -75,30 +81,36 @@ def read_config(file: Path, overrides: list[str]) -> Any:
         raise ValueError(f"{overrides[0]}: fields are changed with a config file .py, not with {file}")
     if not file.is_file():
         raise ValueError(f"--config={file}: there is no such file")
+    content = json_files.read(file, "config")
     try:
-        content = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"--config={file} is not JSON: {error}") from error
-    return rules.from_json(json.dumps(content.get("config", content)))
+        return rules.from_json(json.dumps(content.get("config", content)))
+    except ValueError as error:
+        raise ValueError(f"--config={file}: {error}") from error
 
 
 def main(args: argparse.Namespace) -> int:
     """Convert or inspect; returns the exit code."""
+    given = {"from-torch": ("config", "out"), "to-torch": ("checkpoint", "out"), "inspect": ("config",)}
+    files.resolve(args, *given[args.verb])
+    if args.verb != "to-torch":
+        args.weights = files.path(args.weights, "WEIGHTS")
+    if args.verb != "inspect":
+        files.check_new_folder(args.out, "--out")
     for package in ("torch", "safetensors"):
         if importlib.util.find_spec(package) is None:
             raise cli.RunError(
                 f"{package} is not installed; conversions need it: "
                 "pip install -r requirements-torch.txt -c constraints.txt"
             )
-    from ptdit_jax.convert import conversion  # needs torch
+    from ptdit_jax.convert import conversion, inspection  # need torch
 
     if args.verb == "to-torch":
-        options = {"ema": args.ema, "dtype": args.dtype, "verify": not args.no_verify}
+        options = {"ema": args.ema, "dtype": args.dtype, "layout": args.layout, "verify": not args.no_verify}
         conversion.to_torch(args.checkpoint, args.out, **options)
         return 0
     config = None if args.config is None else read_config(args.config, args.overrides)
     if args.verb == "inspect":
-        return 0 if conversion.inspect(args.weights, config, args.key) else cli.USER_ERROR
+        return 0 if inspection.inspect(args.weights, config, args.key) else cli.USER_ERROR
     conversion.from_torch(args.weights, config, args.out, key=args.key, verify=not args.no_verify)
     return 0
 

@@ -19,7 +19,7 @@ import torch
 from flax import nnx
 
 from ptdit_jax import models
-from ptdit_jax.convert import released, torch_dit
+from ptdit_jax.convert import layouts, torch_dit, torch_pixart
 from ptdit_jax.convert.export import modeling_ptdit
 from ptdit_jax.models import Architecture
 from ptdit_jax.models.conditioning import TIME_INPUTS
@@ -28,6 +28,8 @@ TOLERANCE = 1e-4  # on the largest difference, times the largest output where th
 BATCH = 3
 COMPILER_OPTIONS: dict[str, Any] = {}  # for XLA; tests set what compiles faster
 TEXT_TOKENS = 7
+LARGEST = 16  # tokens along each side at which PixArt-α's are compared
+NETWORKS = {"dit": torch_dit.DiT, "pixart": torch_pixart.PixArt}
 
 
 class ParityError(ValueError):
@@ -46,11 +48,12 @@ class Case:
 def cases(arch: Architecture, window: tuple[int, int, int]) -> list[Case]:
     """Inputs for a network.
 
-    Injection "linear" can have only windows like `window`, that of its training, and DiT's weights only its size.
+    Injection "linear" can have only windows like `window`, that of its training, and the baselines' one size.
     """
     p = arch.patch
-    if arch.family == "dit":
-        return [Case((1, arch.sample_size, arch.sample_size), window)]
+    if arch.family in NETWORKS:
+        side = comparable(arch).sample_size
+        return [Case((1, side, side), window)]
 
     def case(grid: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None = None) -> Case:
         return Case((grid[0], grid[1] * p, grid[2] * p), tuple(window), proxy_ratio and tuple(proxy_ratio))  # type: ignore
@@ -79,9 +82,15 @@ def inputs(arch: Architecture, case: Case, seed: int) -> tuple[np.ndarray, np.nd
 
 
 def comparable(arch: Architecture) -> Architecture:
-    """The network as it is compared: in float32, and without draws, which the two sides make differently."""
+    """The network as it is compared: in float32, and without draws, which the two sides make differently.
+
+    PixArt-α's, whose weights are for any size, are compared at a small one.
+    """
     extraction = "average" if arch.extraction == "random" else arch.extraction
-    return dataclasses.replace(arch, compute_dtype="float32", remat="none", extraction=extraction)
+    side = min(arch.sample_size, LARGEST * arch.patch) if arch.family == "pixart" else arch.sample_size
+    return dataclasses.replace(
+        arch, compute_dtype="float32", remat="none", extraction=extraction, sample_size=side
+    )
 
 
 def torch_architecture(arch: Architecture, frames: int) -> modeling_ptdit.Architecture:
@@ -97,16 +106,17 @@ def run_torch(arch: Architecture, read: Callable[[str], np.ndarray], which: list
 
     Args:
       arch: the network.
-      read: released name -> float32 tensor; what it gives is used in place.
+      read: name of the family's original layout -> float32 tensor; what it gives is used in place.
       which: the inputs.
     """
-    is_dit = arch.family == "dit"
-    positions = released.declared_positions(arch, 1) if is_dit else None
+    arch = comparable(arch)
+    is_baseline = arch.family in NETWORKS
+    positions = layouts.named(arch.family).positions(arch, 1)
     with torch.device("meta"):
-        if positions is not None:
-            model = torch_dit.DiT(arch, positions)
+        if is_baseline:
+            model = NETWORKS[arch.family](arch, positions)
         else:
-            model = modeling_ptdit.PTDiT(torch_architecture(comparable(arch), frames=1))
+            model = modeling_ptdit.PTDiT(torch_architecture(arch, frames=1))
     tensors = {}
     for name, _ in model.named_parameters():
         array = read(name)
@@ -121,7 +131,7 @@ def run_torch(arch: Architecture, read: Callable[[str], np.ndarray], which: list
         for number, case in enumerate(which):
             x, t, condition = inputs(arch, case, number)
             condition = None if condition is None else convert(condition)
-            if is_dit:
+            if is_baseline:
                 time = TIME_INPUTS[arch.time_input](convert(t))
                 output = model(convert(x[:, :, 0]), time, condition)[:, :, None]
             else:

@@ -23,6 +23,12 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return normed * (1 + scale[:, None]) + shift[:, None]
 
 
+def sinusoids(value: Tensor, last: int = 128) -> Tensor:
+    """[cos, sin] of value·10000^(-j/last): value (N,) -> (N, 256)."""
+    angle = value[:, None] * torch.exp(-math.log(10000) * torch.arange(128) / last)
+    return torch.cat([angle.cos(), angle.sin()], -1)
+
+
 def adaln(width: int, rows: int) -> nn.Sequential:
     """silu and Linear(D -> rows·D)."""
     return nn.Sequential(nn.SiLU(), nn.Linear(width, rows * width))
@@ -69,6 +75,7 @@ class DiT(nn.Module):
         super().__init__()
         width, patch = arch.width, arch.patch
         self.patch = patch
+        self.last = 127 if arch.time_input == "1000t_diffusers" else 128
         self.register_buffer("pos_embed", torch.from_numpy(positions))
         self.x_embedder = level(proj=nn.Conv2d(arch.channels, width, patch, patch))
         self.t_embedder = level(mlp=nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width)))
@@ -82,8 +89,7 @@ class DiT(nn.Module):
         tokens = self.x_embedder.proj(x)  # (B, D, h, w)
         h, w = tokens.shape[2:]
         tokens = tokens.flatten(2).transpose(1, 2) + self.pos_embed  # (B, N, D)
-        angle = time[:, None] * torch.exp(-math.log(10000) * torch.arange(128) / 128)
-        c = self.t_embedder.mlp(torch.cat([angle.cos(), angle.sin()], -1))
+        c = self.t_embedder.mlp(sinusoids(time, self.last))
         c = c + self.y_embedder.embedding_table(labels)  # (B, D)
         for block in self.blocks:
             tokens = block(tokens, c)

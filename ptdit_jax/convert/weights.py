@@ -1,15 +1,13 @@
 """Files of PyTorch weights, opened without running any code in them and read one tensor at a time.
 
 .safetensors, and .pt, .bin, .ckpt, .pth (`torch.save`); one file, a `*.index.json` over several, or a folder
-with either.  Nested dicts count as one flat one whose names are joined by dots.
+with either, or one of diffusers whose `transformer/` has them.  Nested dicts count as one flat one whose names are
+joined by dots.
 """
 
 import dataclasses
 import json
-import pickle
-import re
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,9 @@ import numpy as np
 import safetensors
 import torch
 
+from ptdit_jax.convert import json_files, layouts, odd_files, pickles
+
 PICKLES = (".pt", ".bin", ".ckpt", ".pth")
-# Every network has two of them, at its top level: PT-DiT's, or DiT's and SiT's.
-ANCHORS = ("pos_embed.proj.weight", "proj_out.weight", "x_embedder.proj.weight", "final_layer.linear.weight")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +44,16 @@ class Weights:
       tensors: by name, without what stands before all names.
       key: what stood there: "" or, for example, "ema.module".
       keys: all keys of the file under which there is a network.
+      arguments: of the script that wrote the file, where it keeps them.
+      facts: the `config.json` beside the file, or {}.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
     key: str
     keys: tuple[str, ...]
+    arguments: Mapping[str, Any]
+    facts: Mapping[str, Any]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -79,16 +81,10 @@ def open_weights(path: Path, key: str | None = None) -> Weights:
       OSError: there is no such file.
     """
     file = _find(path)
-    if file.name.endswith(".index.json"):
-        tensors = _open_index(file)
-    else:
-        tensors = _open_file(file)
+    tensors, arguments = (_open_index(file), {}) if file.name.endswith(".index.json") else _open_file(file)
     if not tensors:
         raise ValueError(f"{file} holds no tensors")
-    prefixes = {name[: -len(anchor)] for name in tensors for anchor in ANCHORS if _ends(name, anchor)}
-    keys = sorted(
-        (prefix.removesuffix(".") for prefix in prefixes), key=lambda k: ("ema" not in k.lower(), k)
-    )
+    keys = _keys(tensors)
     chosen = (keys[0] if keys else "") if key is None else key
     inside = f"{chosen}." if chosen else ""
     others = [f"{other}." for other in keys if len(other) > len(chosen)]
@@ -99,11 +95,23 @@ def open_weights(path: Path, key: str | None = None) -> Weights:
     }
     if not found:
         raise ValueError(f"--key={key}: {file} has networks under {', '.join(map(repr, keys)) or 'no key'}")
-    return Weights(file, found, chosen, tuple(keys))
+    return Weights(file, found, chosen, tuple(keys), arguments, _facts(file))
 
 
-def _ends(name: str, anchor: str) -> bool:
-    return name == anchor or name.endswith("." + anchor)
+def _keys(names: Collection[str]) -> list[str]:
+    """Where there are networks: what stands before all marks of a layout, or before two of them where none is whole."""
+    counted: dict[str, set[str]] = {}
+    for name in names:
+        for anchor in layouts.ANCHORS:
+            if name == anchor or name.endswith("." + anchor):
+                counted.setdefault(name[: -len(anchor)].removesuffix("."), set()).add(anchor)
+    whole = {
+        prefix
+        for prefix, marks in counted.items()
+        if any(layout.marks <= marks for layout in layouts.LAYOUTS)
+    }
+    found = whole or {prefix for prefix, marks in counted.items() if len(marks) > 1}
+    return sorted(found, key=lambda prefix: ("ema" not in prefix.lower(), prefix))
 
 
 def _find(path: Path) -> Path:
@@ -111,35 +119,55 @@ def _find(path: Path) -> Path:
         raise FileNotFoundError(f"{path}: there is no such file")
     if path.is_file():
         return path
-    for pattern in ("*.index.json", "*.safetensors", *(f"*{suffix}" for suffix in PICKLES)):
-        files = sorted(path.glob(pattern))
-        if len(files) == 1:
-            return files[0]
-        if files:
-            raise ValueError(f"{path} has {len(files)} files {pattern}; name one: {files[0]}")
+    if not path.is_dir():
+        raise ValueError(f"{path} is neither a file nor a folder")
+    for folder in (path, path / "transformer"):
+        for pattern in ("*.index.json", "*.safetensors", *(f"*{suffix}" for suffix in PICKLES)):
+            files = sorted(folder.glob(pattern))
+            if len(files) == 1:
+                return files[0]
+            if files:
+                raise ValueError(f"{folder} has {len(files)} files {pattern}; name one: {files[0]}")
+    if (path / "model_index.json").is_file():  # a pipeline of diffusers
+        name = json_files.read(path / "model_index.json", "index of a pipeline").get("_class_name")
+        raise ValueError(
+            f"{path} is a pipeline of diffusers ({name}) without a transformer; {layouts.supported()}"
+        )
     raise ValueError(f"{path} has no weights in it (.safetensors, {', '.join(PICKLES)})")
 
 
 def _open_index(index: Path) -> dict[str, Tensor]:
-    try:
-        placed = json.loads(index.read_text())["weight_map"]
-        parts = {name: _open_file(index.parent / name) for name in sorted(set(placed.values()))}
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is no index of weights: it must have a 'weight_map'") from error
+    placed = json_files.read(index, "index of weights").get("weight_map")
+    if not isinstance(placed, dict) or not all(isinstance(part, str) and part for part in placed.values()):
+        raise ValueError(f"{index} is no index of weights: it must have a 'weight_map' of names and files")
+    parts = {name: _open_file(index.parent / name)[0] for name in sorted(set(placed.values()))}
     absent = [name for name, part in placed.items() if name not in parts[part]]
     if absent:
         raise ValueError(f"{index}: {placed[absent[0]]} lacks {absent[0]}, which the index says is in it")
     return {name: parts[part][name] for name, part in placed.items()}
 
 
-def _open_file(file: Path) -> dict[str, Tensor]:
+def _open_file(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: there is no such file")
+    if what := odd_files.what(file):
+        raise ValueError(f"{file} is {what}")
     if file.suffix == ".safetensors":
-        return _open_safetensors(file)
+        if odd_files.is_pickle(file) and not odd_files.is_safetensors(file):
+            raise ValueError(f"{file} is a file of torch.save with a wrong ending; rename it to .pt")
+        return _open_safetensors(file), {}
     if file.suffix in PICKLES:
+        if odd_files.is_safetensors(file) and not odd_files.is_pickle(file):
+            raise ValueError(
+                f"{file} is in the format of safetensors with a wrong ending; rename it to .safetensors"
+            )
         return _open_pickle(file)
     raise ValueError(f"{file}: weights are files {', '.join(('.safetensors', *PICKLES))} or *.index.json")
+
+
+def _facts(file: Path) -> dict[str, Any]:
+    config = file.parent / "config.json"
+    return json_files.read(config, "config of the weights beside it") if config.is_file() else {}
 
 
 def _open_safetensors(file: Path) -> dict[str, Tensor]:
@@ -147,7 +175,7 @@ def _open_safetensors(file: Path) -> dict[str, Tensor]:
         def read() -> np.ndarray:
             # Opened again each time: pages of one mapping of a large file would stay in memory until the end.
             with safetensors.safe_open(file, "pt") as content:
-                return _to_numpy(name, content.get_tensor(name))
+                return pickles.to_numpy(content.get_tensor(name), f"{file}: {name}")
 
         return read
 
@@ -158,51 +186,32 @@ def _open_safetensors(file: Path) -> dict[str, Tensor]:
                 name: Tensor(tuple(part.get_shape()), str(part.get_dtype()), reader(name))
                 for name, part in slices.items()
             }
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{file} cannot be read, it may be truncated: {error}") from error
+    except Exception as error:  # a damaged file can make the reader fail anywhere
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{file} cannot be read, it may be truncated: {reason}") from error
 
 
-def _open_pickle(file: Path) -> dict[str, Tensor]:
-    with file.open("rb") as start:
-        is_zip = start.read(2) == b"PK"
-    if is_zip and not zipfile.is_zipfile(file):
-        raise ValueError(f"{file} cannot be read, it is truncated: its table of contents is missing")
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
-    except pickle.UnpicklingError as error:
-        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it wants to call {wanted[1]}" if wanted else "it is damaged or holds more than tensors"
-        raise ValueError(f"{file} is not read: {reason}, and only tensors are loaded") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{file} cannot be read, it may be truncated: {str(error).splitlines()[0]}"
-        ) from error
+def _open_pickle(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, arguments = pickles.read(file)
     return {
         name: Tensor(
-            tuple(tensor.shape),
-            str(tensor.dtype).removeprefix("torch."),
-            lambda name=name, tensor=tensor: _to_numpy(name, tensor),
+            pickles.shape(tensor),
+            pickles.describe(tensor),
+            lambda name=name, tensor=tensor: pickles.to_numpy(tensor, f"{file}: {name}"),
         )
-        for name, tensor in _flat(content, "").items()
-    }
+        for name, tensor in tensors.items()
+    }, arguments
 
 
-def _flat(content: Any, prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors in nested dicts, names joined by dots."""
-    if isinstance(content, torch.Tensor):
-        return {prefix: content}
-    if not isinstance(content, Mapping):
-        return {}
-    found = {}
-    for name, value in content.items():
-        found |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
-    return found
-
-
-def _to_numpy(name: str, tensor: torch.Tensor) -> np.ndarray:
-    if not tensor.is_floating_point():
-        raise ValueError(f"{name} holds {tensor.dtype} values, not floating-point numbers")
-    return tensor.detach().to(torch.float32).numpy()
+def write(file: Path, shapes: Mapping[str, tuple[int, ...]], tensors: Any, *, dtype: str) -> None:
+    """Write tensors as .safetensors, or as `torch.save` does, under "state_dict"; arguments as below."""
+    if file.suffix == ".safetensors":
+        write_safetensors(file, shapes, tensors, dtype=dtype)
+        return
+    kind = getattr(torch, dtype)
+    state = {name: torch.from_numpy(np.array(array)).to(kind) for name, array in tensors}
+    assert {name: tuple(tensor.shape) for name, tensor in state.items()} == dict(shapes)
+    torch.save({"state_dict": state}, file)
 
 
 def write_safetensors(file: Path, shapes: Mapping[str, tuple[int, ...]], tensors: Any, *, dtype: str) -> None:

@@ -1,24 +1,19 @@
-"""The paper's comparisons of costs, counted, beside the figures that it prints: PNG, CSV and a page of Markdown.
+"""The paper's comparisons of costs, counted, beside the figures that it prints.
 
-`python -m ptdit_jax.cost --figures DIR` writes them.  A figure of the paper whose values it does not print is compared
-with the ratios that its text states (`published.RATIOS`).
+`python -m ptdit_jax.cost --figures DIR` writes them (`page`).  A figure of the paper whose values it does not print is
+compared with the ratios that its text states (`published.RATIOS`).
 """
 
-import csv
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ptdit_jax import plots
 from ptdit_jax.cost import memory as cost_memory
 from ptdit_jax.cost import published
-from ptdit_jax.cost.peers import PEERS
-from ptdit_jax.cost.report import NEAR, difference
-from ptdit_jax.files import write
+from ptdit_jax.cost.count import config_of, macs
 from ptdit_jax.models.complexity import Macs
 from ptdit_jax.parallel.chips import GIB
-from ptdit_jax.text_tables import table
 
 RESOLUTIONS = (256, 512, 1024, 2048)  # pixels
 VIDEO_RESOLUTIONS = (256, 512, 1024)
@@ -28,8 +23,6 @@ MEMORY_FRAMES = (48, 96, 192, 288)  # frames in pixels
 TIME_STRIDE = 4  # frames a latent frame
 
 Row = dict[str, str | int | float]
-Measure = Callable[[str, int, int], Macs]
-"""(name of a network, side in pixels, latent frames) -> the MACs of one forward pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,34 +59,28 @@ MEMORY = (
 )
 
 
-def make(measure: Measure, config_of: Callable[[str], Any]) -> Iterator[Figure]:
-    """All figures.
-
-    Args:
-      measure: see `Measure`; of any name in `published.NETWORKS` or `peers.PEERS`.
-      config_of: the config of a network in `published.NETWORKS`.
-    """
+def make() -> Iterator[Figure]:
+    """All figures."""
     image = "Fig. 2: cost against resolution, PT-DiT/L and PixArt-alpha"
-    yield comparison("fig2", image, IMAGES, measure, [("PT-DiT/L", "PixArt-alpha")])
+    yield comparison("fig2", image, IMAGES, [("PT-DiT/L", "PixArt-alpha")])
     video = f"Fig. 7, left: cost of video at {VIDEO_FRAMES} latent frames"
     names = ("PT-DiT/XL", "PT-DiT/H", "CogVideoX-2B", "EasyAnimateV4")
-    yield comparison("fig7", video, VIDEOS, measure, [names], VIDEO_RESOLUTIONS, VIDEO_FRAMES)
-    yield memory_figure(config_of)
+    yield comparison("fig7", video, VIDEOS, [names], VIDEO_RESOLUTIONS, VIDEO_FRAMES)
+    yield memory_figure()
     groups = [("PT-DiT/H", "Lumina-Next"), ("PT-DiT/B-Class", "DiT-B/2", "DAM-B")]
-    yield comparison("fig10", "Fig. 10: cost against resolution at equal parameters", IMAGES, measure, groups)
+    yield comparison("fig10", "Fig. 10: cost against resolution at equal parameters", IMAGES, groups)
 
 
 def comparison(
     name: str,
     title: str,
     note: str,
-    measure: Measure,
     groups: Sequence[Sequence[str]],
     sides: Sequence[int] = RESOLUTIONS,
     frames: int = 1,
 ) -> Figure:
     """A panel of costs for each group of networks, and one of the ratios that the paper states."""
-    macs = {n: {side: measure(n, side, frames) for side in sides} for group in groups for n in group}
+    counts = {n: {side: macs(n, side, frames) for side in sides} for group in groups for n in group}
     rows = [
         row(
             "G MACs",
@@ -105,8 +92,8 @@ def comparison(
             count.linear / 1e9,
             paper_macs(network, side, frames),
         )
-        for network, counts in macs.items()
-        for side, count in counts.items()
+        for network, of_side in counts.items()
+        for side, count in of_side.items()
     ]
     scale, prefix = (1e12, "T") if frames > 1 else (1e9, "G")
     x, y = "image side, pixels", f"{prefix} multiply-accumulates"
@@ -115,15 +102,15 @@ def comparison(
             ", ".join(group),
             x,
             y,
-            lines={n: (sides, [macs[n][side].total / scale for side in sides]) for n in group},
-            thin={n: (sides, [macs[n][side].linear / scale for side in sides]) for n in group},
+            lines={n: (sides, [counts[n][side].total / scale for side in sides]) for n in group},
+            thin={n: (sides, [counts[n][side].linear / scale for side in sides]) for n in group},
             markers={n: printed(n, sides, frames) for n in group if printed(n, sides, frames)[0]},
         )
         for group in groups
     ]
     lines, thin, markers = {}, {}, {}
     for pair, stated in ratios_of(name).items():
-        ours, other = (macs[n] for n in pair)
+        ours, other = (counts[n] for n in pair)
         shares = [percent(ours[side], other[side]) for side in sides]
         paper = [stated.get(side, stated.get(None)) for side in sides]  # under None one for every size
         for side, (both, linear), figure in zip(sides, shares, paper):
@@ -162,7 +149,7 @@ def row(
     }
 
 
-def memory_figure(config_of: Callable[[str], Any]) -> Figure:
+def memory_figure() -> Figure:
     """Memory of a training step against frames, and PT-DiT/XL's by what it is for."""
     full = config_of("PT-DiT/XL")
     full.model.update({"family": "full3d", "variant": "custom"} | FULL_ATTENTION)
@@ -274,80 +261,3 @@ def printed(name: str, sides: Sequence[int], frames: int) -> plots.Curve:
 def significant(value: float) -> float:
     """Five digits."""
     return float(f"{value:.5g}")
-
-
-def save(figures: Sequence[Figure], folder: Path) -> list[Path]:
-    """Write every figure's picture and table, and the page that shows them; returns the files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for figure in figures:
-        picture, data = folder / f"{figure.name}.png", folder / f"{figure.name}.csv"
-        write(picture, lambda draft, f=figure: draw(f, draft))
-        write(data, lambda draft, f=figure: write_csv(f.rows, draft))
-        files += [picture, data]
-    page = folder / "README.md"
-    write(page, lambda draft: draft.write_text(page_of(figures)))
-    return [*files, page]
-
-
-def draw(figure: Figure, path: Path) -> None:
-    """The picture."""
-    plots.panels(
-        figure.panels,
-        path,
-        thin="without the products of attention",
-        markers="the paper",
-        log_x=figure.log_x,
-        note=figure.note,
-    )
-
-
-def write_csv(rows: Sequence[Row], path: Path) -> None:
-    """A header and the rows."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def page_of(figures: Sequence[Figure]) -> str:
-    """The page: every figure, what it was counted with, and the figures of the paper beside ours."""
-    lines = ["# The paper's comparisons, counted", "Written by `python -m ptdit_jax.cost --figures`."]
-    for figure in figures:
-        lines += [f"## {figure.title}", f"![{figure.title}]({figure.name}.png)", figure.note]
-        lines.append(f"Hollow: the paper.  All numbers: [{figure.name}.csv]({figure.name}.csv).")
-        lines.append(beside_paper(figure))
-    peers = "\n".join(
-        f"- {p.name}: {p.source}.  {p.matrices / 1e6:,.1f} M parameters in its matrices, published {p.parameters:,g} M "
-        f"({difference(p.matrices / 1e6, p.parameters)})."
-        for p in PEERS.values()
-    )
-    return "\n\n".join([*lines, "## Networks counted from their public architecture", peers]) + "\n"
-
-
-def beside_paper(figure: Figure) -> str:
-    """Those rows for which the paper has a figure; what differs by more than `NEAR` percent is marked."""
-    rows = []
-    for line in figure.rows:
-        if line["paper"] == "":
-            continue
-        what = f"{line['network']} {line['unit']} {line.get('against') or line.get('part', '')}".strip()
-        gap = float(line["difference_percent"])
-        size = str(line["pixels"]) + (f", {line['frames']} frames" if "frames" in line else "")
-        without = line.get("ours_without_attention_products", "")
-        mark = f"**more than {NEAR:g}%**" if abs(gap) > NEAR else ""
-        if line["unit"] == "GiB":  # the paper says that it fits, not how much is left
-            near = abs(gap) <= cost_memory.ERROR
-            mark = "at the limit, within our error" if near else "**does not fit**" if gap > 0 else "fits"
-        rows.append(
-            [
-                what,
-                size,
-                f"{line['ours']:,g}",
-                f"{without:,g}" if without else "",
-                f"{line['paper']:,g}",
-                f"{gap:+.1f}%",
-                mark,
-            ]
-        )
-    return table(["", "px", "ours", "linear", "paper", "difference", ""], rows)

@@ -13,6 +13,7 @@ import numpy as np
 from jax.scipy.special import ndtr
 
 from ptdit_jax.diffusion import conversions, times
+from ptdit_jax.diffusion.grids import shift
 from ptdit_jax.diffusion.paths import (
     ALPHA_BAR,
     STEPS,
@@ -47,7 +48,7 @@ class Objective:
         if not isinstance(self.path, Flow):
             return times.uniform_steps(key, batch, dtype)
         draw = {"uniform": times.uniform, "logit_normal": times.logit_normal}[self.times]
-        return times.shift(draw(key, batch, dtype), self.shift_ratio)
+        return shift(draw(key, batch, dtype), self.shift_ratio)
 
     def loss(self, key: jax.Array, denoise: Denoise, x0: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss at random times and noise: see `loss_at`."""

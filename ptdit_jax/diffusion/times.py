@@ -1,4 +1,4 @@
-"""Times in [0, 1]: how training draws them, how resolution shifts them, the table a flow sampler walks."""
+"""Times in [0, 1]: how training draws them, how resolution shifts them."""
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +47,3 @@ def shift_ratio(
         assert rule == "released", rule
         duration = 1 if pixel_frames == 1 else pixel_frames // 17 * 5
     return float(np.sqrt(height_px * width_px / 512**2) * np.sqrt(duration) * scale)
-
-
-def shift(u, ratio: float):
-    """Times u as r u / (1 + (r - 1) u): 0 and 1 stay, r > 1 moves to noise (arXiv 2403.03206, Eq. 23)."""
-    return ratio * u / (1 + (ratio - 1) * u)
-
-
-def sampling_table(steps: int, ratio: float) -> np.ndarray:
-    """The N + 1 times of a flow sampler, float64, from 1 to 0: u_i = 1 - i / N, shifted."""
-    return shift(1 - np.arange(steps + 1) / steps, ratio)

@@ -3,7 +3,7 @@
 `evaluation.name` of the config is "none", a row of `EVALUATIONS`, or MODULE:NAME, an `Evaluation` of the user's own.
 """
 
-import importlib
+import pkgutil
 
 from ptdit_jax import user_code
 from ptdit_jax.evaluation import digits
@@ -24,12 +24,11 @@ def find(name: str) -> Evaluation | None:
         return None
     if name in EVALUATIONS:
         return EVALUATIONS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         known = ", ".join(map(repr, ("none", *EVALUATIONS)))
         raise ValueError(f"evaluation.name={name!r} is unknown; it is one of {known}, or MODULE:NAME")
     with user_code.told(None, f"evaluation.name={name!r}"):
-        found = getattr(importlib.import_module(module), attribute)
+        found = pkgutil.resolve_name(name)
     if not isinstance(found, Evaluation):
         raise ValueError(
             f"evaluation.name={name!r} is a {type(found).__name__}; it must be a ptdit_jax.evaluation.Evaluation"

@@ -101,6 +101,8 @@ def build(
     elif model.condition == "text":
         text = (model.text_length, model.text_dim)
         null = null_text or (np.full(text, np.nan, np.float32), np.arange(model.text_length) < 1)
+        if model.null_mask == "caption":
+            null = (null[0], None)
         batch |= {"text": (text, jnp.float32), "text_mask": (text[:1], jnp.bool_)}
     return Experiment(
         shape=shape,

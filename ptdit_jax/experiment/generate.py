@@ -11,14 +11,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from jax.sharding import Mesh
 
+from ptdit_jax import cli
+from ptdit_jax import config as rules
 from ptdit_jax.diffusion.guidance import classifier_free
-from ptdit_jax.diffusion.samplers import State, make_sampler
+from ptdit_jax.diffusion.samplers import State
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.parallel.rules import batch_sharding, replicated
+from ptdit_jax.progress import Bar
+from ptdit_jax.training.denoising import null_condition
+
+
+class NotFinite(cli.RunError):
+    """Samples that are not finite.
+
+    Attributes:
+      samples: (n, C, F, H, W) float32, the first n of those asked for: the batches before, which are.
+    """
+
+    def __init__(self, message: str, samples: np.ndarray):
+        super().__init__(message)
+        self.samples = samples
 
 
 def labels_in_turn(count: int, classes: int, only: int | None = None) -> np.ndarray:
@@ -65,7 +80,7 @@ def generate(
       labels: (N,) int32, the class of each sample or, with `text`, the number of its caption; without either they
         only number the noise.
       text: states (K, L, E) and mask (K, L) of the captions, for a text-conditional network.
-      sampling: the `sampling` section of a config: sampler, steps, guidance, guidance_interval, batch.
+      sampling: the `sampling` section of a config.
       seed: of the noise; equal seeds and labels give equal samples (up to rounding, with another batch).
       mesh: devices, which share each batch.
       description: of the progress bar; None for no bar.
@@ -75,6 +90,7 @@ def generate(
 
     Raises:
       ValueError: for a sampler or a guidance that the network does not allow.
+      NotFinite: a sample is not finite; the batch that it is in is the last.
     """
     objective = experiment.objective
     unconditional = experiment.classes is None and experiment.text is None
@@ -84,7 +100,7 @@ def generate(
         raise ValueError(
             f"a model with text={experiment.text} (L, E) {'needs' if text is None else 'has no'} captions"
         )
-    method = make_sampler(objective, sampling.sampler, steps=sampling.steps)
+    method = rules.make_sampling(objective, sampling)
     share = math.prod(mesh.shape.get(axis, 1) for axis in RULES["batch"])
     batch = math.ceil(min(sampling.batch, len(labels)) / share) * share
     place = batch_sharding(mesh)
@@ -95,11 +111,11 @@ def generate(
 
         if unconditional:
             return lambda x, t: denoise(x, t, (None, keys))
-        nulls = jax.tree.map(
-            lambda given, null: jnp.broadcast_to(null, given.shape), condition, experiment.null
+        nulls = null_condition(condition, experiment.null)
+        interval, channels = tuple(sampling.guidance_interval), sampling.guidance_channels
+        return classifier_free(
+            denoise, (condition, keys), (nulls, keys), sampling.guidance, interval, channels
         )
-        interval = tuple(sampling.guidance_interval)
-        return classifier_free(denoise, (condition, keys), (nulls, keys), sampling.guidance, interval)
 
     def start(keys: jax.Array) -> State:
         return method.start(jax.vmap(lambda key: jax.random.normal(key, experiment.shape))(keys))
@@ -113,8 +129,16 @@ def generate(
         ).T  # (N,) each: a sample's noise comes from its own key
         return method.step(noise_keys, denoiser(params, condition, network_keys), state, row)
 
+    def watch(since: jax.Array, x: jax.Array, number: jax.Array) -> jax.Array:
+        """The evaluation (B,) int32 since which a sample is not finite, -1 for one that is."""
+        finite = jnp.isfinite(x).all(axis=tuple(range(1, x.ndim)))
+        return jnp.where(finite, -1, jnp.where(since < 0, number, since))
+
     start = jax.jit(start, out_shardings=place)
     step = jax.jit(step, out_shardings=place, donate_argnums=3)
+    watch = jax.jit(
+        watch, out_shardings=place
+    )  # a program of its own leaves the bits of the samples as they are
     gather = jax.jit(lambda x: x, out_shardings=replicated(mesh))
 
     silent = description is None or jax.process_index() != 0
@@ -141,13 +165,39 @@ def generate(
 
     samples = []
     total = len(starts) * len(rows)
-    with tqdm.tqdm(total=total, desc=description, unit="eval", dynamic_ncols=True, disable=silent) as bar:
+    with Bar(total, description or "", "eval", silent=silent) as bar:
         for first in starts:
             keys, condition = inputs(first)
             state = start(keys)
+            since = jax.device_put(np.full(batch, -1, np.int32), place)
             for number, row in enumerate(rows):
                 state = step(params, keys, condition, state, np.uint32(number), row)
+                since = watch(since, state.x, np.int32(number))
                 jax.block_until_ready(state)  # so that the bar tells the truth
-                bar.update(1)
+                bar.update()
+            since = np.asarray(gather(since))[: len(labels) - first]
+            if (since >= 0).any():
+                done = np.concatenate([np.empty((0, *experiment.shape), np.float32), *samples])
+                raise NotFinite(_not_finite(since, labels[first:], rows, params, sampling), done)
             samples.append(np.asarray(gather(state.x))[: len(labels) - first])
     return np.concatenate(samples)
+
+
+def _not_finite(since: np.ndarray, labels: np.ndarray, rows: list[dict], params: Any, sampling: Any) -> str:
+    """A line about a batch with samples that are not finite since some evaluation of the network."""
+    bad = since >= 0
+    number = since[bad].min()
+    label = labels[: len(since)][since == number][0]
+    finite = jax.jit(
+        lambda tree: jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+    )
+    why = (
+        "; the guidance may be too large" * (sampling.guidance != 1)
+        if finite(params)
+        else "; nor are the parameters"
+    )
+    return (
+        f"{bad.sum()} of {len(since)} samples made together are not finite, the first (label {label}) since "
+        f"evaluation {number + 1} of {len(rows)}, at t = {rows[number]['t']:.4g} ({sampling.sampler}, "
+        f"{sampling.steps} steps, guidance {sampling.guidance:g}){why}"
+    )

@@ -37,6 +37,19 @@ def of_run(config: Any, workdir: Path) -> NullText | None:
     return None if states is None else padded(config, states)
 
 
+def folder_of(step: Path) -> Path:
+    """The folder that keeps the empty caption of a checkpoint: its run's; of a copy, itself or the one around it.
+
+    Args:
+      step: the folder of one step, see `checkpoint.find`.
+    """
+    step = step.resolve()
+    if step.parent.name == "checkpoints":
+        return step.parent.parent
+    beside = (step.parent / NULL_FILE).exists() and not (step / NULL_FILE).exists()
+    return step.parent if beside else step
+
+
 def padded(config: Any, states: np.ndarray) -> NullText:
     """Stored states (l, E) of the empty caption at the length of the model.
 

@@ -42,6 +42,11 @@ class Program:
     batch_sharding: NamedSharding
 
     @property
+    def parameters(self) -> int:
+        """Trained numbers of the network."""
+        return sum(leaf.size for leaf in jax.tree.leaves(self.state.params))
+
+    @property
     def state_bytes(self) -> int:
         """Of the state, on one device."""
         return sum(

@@ -13,7 +13,7 @@ from data_pipelines import open_source
 from data_pipelines.text import pad_all
 from ptdit_jax import evaluation, files, plots
 from ptdit_jax.experiment.build import Experiment
-from ptdit_jax.experiment.generate import generate, labels_in_turn
+from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 
 NAMES = ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json")
 
@@ -45,6 +45,9 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
       experiment: what the config describes.
       params: those to sample from.
       mesh: the run's devices.
+
+    Raises:
+      NotFinite: samples are not finite; the picture is there if those for it are.
     """
     is_host = jax.process_index() == 0
     if is_host and not (workdir / "loss.png").exists():
@@ -56,17 +59,23 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
         wanted = max(wanted, config.evaluation.count)
     if wanted:
         asked = ask(config, experiment, wanted)
-        images = generate(
-            experiment,
-            params,
-            asked.numbers,
-            text=asked.text,
-            sampling=config.sampling,
-            seed=config.sampling.seed,
-            mesh=mesh,
-        )
-        if is_host and not samples.exists():
+        problem: NotFinite | None = None
+        try:
+            images = generate(
+                experiment,
+                params,
+                asked.numbers,
+                text=asked.text,
+                sampling=config.sampling,
+                seed=config.sampling.seed,
+                mesh=mesh,
+            )
+        except NotFinite as error:
+            images, problem = error.samples, error
+        if is_host and not samples.exists() and len(images) >= config.sampling.count:
             _draw(samples, images[: config.sampling.count], asked)
+        if problem is not None:
+            raise problem
         if is_host and judged is not None and not verdict.exists():
             count = config.evaluation.count
             report = judged.judge(images[:count], None if asked.labels is None else asked.labels[:count])

@@ -14,7 +14,8 @@ from jax.ad_checkpoint import checkpoint_name
 from ptdit_jax.models.layers import Linear
 
 ATTENTION = "attention output"  # the name by which a remat policy keeps it
-MASKED = -1e30  # finite: a row whose keys are all masked gives their mean instead of NaN
+# Finite: a row whose keys are all masked, which only padding may have, is their mean and not NaN.
+MASKED = -1e30
 
 
 def attention(

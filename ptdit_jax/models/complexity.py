@@ -85,6 +85,9 @@ def forward(arch: Architecture, layout: Windowing, text_tokens: int = 0) -> dict
 
     parts["patches"] = linear(grid, patch * arch.channels, width)
     parts["embeddings"] = linear(1, TIME_FEATURES, width) + linear(1, width, width)
+    if arch.size_condition:
+        third = width // 3
+        parts["embeddings"] += linear(3, TIME_FEATURES, third) + linear(3, third, third)
     if arch.condition == "text":
         parts["embeddings"] += linear(text_tokens, arch.text_dim, width) + linear(text_tokens, width, width)
     if arch.adaln == "single":
@@ -221,7 +224,7 @@ def abstract(arch: Architecture) -> models.PTDiT:
 
 def parameters(network: nnx.Module) -> int:
     """Number of parameters; position tables are no parameters."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(network, nnx.Param)))
 
 
 def full_attention(tokens: int, width: int) -> int:

@@ -4,6 +4,8 @@ Shapes: B batch, D width, L text tokens, E features of the text encoder.  A modu
 part of the block to its (shift, scale, gate), each (B, D) float32 or None: no modulation, no gate.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -17,15 +19,28 @@ TIME_FEATURES = 256
 PARTS = {"proxy": 3, "injection": 3, "injection_kv": 2, "window": 3, "shift": 3, "mlp": 3}
 
 
-# What is embedded of t: DiT's step of 1000, or SiT's time, which is 0 at noise and 1 at data.
-TIME_INPUTS = {"1000t": lambda t: 1000.0 * t, "1-t": lambda t: 1.0 - t}
+# What is embedded of t: DiT's step of 1000, or SiT's time, which is 0 at noise and 1 at data.  DiT in diffusers has
+# other frequencies than DiT.
+TIME_INPUTS = {
+    "1000t": lambda t: 1000.0 * t,
+    "1-t": lambda t: 1.0 - t,
+    "1000t_diffusers": lambda t: 1000.0 * t,
+}
+LAST_EXPONENT = {"1000t_diffusers": TIME_FEATURES // 2 - 1}
+"""Of a time input: the number j at which a frequency would be 1/10000; `TIME_FEATURES // 2` for those not listed."""
 
 
 def time_features(t: jax.Array, time_input: str = "1000t") -> jax.Array:
-    """[cos(s·freq), sin(s·freq)], freq_j = 10000^(-j/128), s of `TIME_INPUTS`: t (B,) in [0, 1] -> (B, 256) float32."""
+    """`sinusoids` of s(t), s of `TIME_INPUTS`: t (B,) in [0, 1] -> (B, 256) float32."""
+    last = LAST_EXPONENT.get(time_input, TIME_FEATURES // 2)
+    return sinusoids(TIME_INPUTS[time_input](t.astype(jnp.float32)), last)
+
+
+def sinusoids(value: jax.Array, last: int = TIME_FEATURES // 2) -> jax.Array:
+    """[cos(v·freq), sin(v·freq)], freq_j = 10000^(-j/last), j < 128: v (N,) float32 -> (N, 256) float32."""
     half = TIME_FEATURES // 2
-    frequency = jnp.exp(-jnp.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / half)
-    angle = TIME_INPUTS[time_input](t.astype(jnp.float32))[:, None] * frequency
+    frequency = jnp.exp(-jnp.log(10000.0) * jnp.arange(half, dtype=jnp.float32) / last)
+    angle = value[:, None] * frequency
     return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
@@ -42,6 +57,42 @@ class TimeEmbedding(nnx.Module):
     def __call__(self, t: jax.Array) -> jax.Array:
         """Embed t (B,) in [0, 1]: (B, D) float32."""
         return self.linear_2(nnx.silu(self.linear_1(time_features(t, self.time_input))))
+
+
+class NumberEmbedding(nnx.Module):
+    """lin2(silu(lin1(sinusoids of v))): (N,) -> (N, features), in float32 always; whole on every device."""
+
+    def __init__(self, features: int, *, rngs: nnx.Rngs):
+        init = nnx.initializers.normal(0.02)
+        options = {"dtype": jnp.float32, "rngs": rngs, "init": init}
+        self.linear_1 = Linear(TIME_FEATURES, features, (None, None), **options)
+        self.linear_2 = Linear(features, features, (None, None), **options)
+
+    def __call__(self, value: jax.Array) -> jax.Array:
+        """Embed numbers (N,): (N, features) float32."""
+        return self.linear_2(nnx.silu(self.linear_1(sinusoids(value.astype(jnp.float32)))))
+
+
+class SizeEmbedding(nnx.Module):
+    """Height, width and aspect ratio of a sample, a third of D each (PixArt-α's MS models, arXiv 2310.00426, Sec. 2.5).
+
+    Args:
+      width: D, a multiple of 3.
+      pixels: pixel side over latent side.
+      rngs: source of the initial values.
+    """
+
+    def __init__(self, width: int, pixels: int, *, rngs: nnx.Rngs):
+        self.pixels = pixels
+        self.resolution = NumberEmbedding(width // 3, rngs=rngs)
+        self.ratio = NumberEmbedding(width // 3, rngs=rngs)
+
+    def __call__(self, size: Sequence[int]) -> jax.Array:
+        """Embed latents of size (F, H, W): (1, D) float32, [height in pixels | width in pixels | height / width]."""
+        _, height, width = size
+        sides = self.resolution(jnp.array([height * self.pixels, width * self.pixels], jnp.float32))
+        ratio = self.ratio(jnp.array([height / width], jnp.float32))
+        return jnp.concatenate([sides.reshape(1, -1), ratio], axis=-1)
 
 
 class ClassEmbedding(nnx.Module):

@@ -5,7 +5,6 @@ Shapes: (f, h, w) token grid, D width.
 
 import numpy as np
 
-POSITIONS = ("grid", "released")
 Tables = list[tuple[np.ndarray, np.ndarray]]
 """For each range of channels, rows (positions, features) and the row of every token, broadcastable to (f, h, w).
 
@@ -51,19 +50,24 @@ def tables_3d(grid: tuple[int, int, int], width: int, sample_size: int, kind: st
     return [(sincos(width // 4, np.arange(f)), np.arange(f)[:, None, None]), (space, column), (space, row)]
 
 
-def positions_2d(grid: tuple[int, int, int], width: int, scale: float = 1) -> np.ndarray:
+def positions_2d(grid: tuple[int, int, int], width: int, scale: float = 1, base: int = 0) -> np.ndarray:
     """DiT's table (arXiv 2212.09748), [column D/2 | row D/2], the same in every frame: (f, h, w, D) float32.
 
-    Columns and rows are divided by `scale`, as PixArt-α's are at 1024 pixels (arXiv 2310.00426).
+    Args:
+      grid: (f, h, w) tokens.
+      width: D.
+      scale: columns and rows are divided by it, as PixArt-α's are at 1024 pixels (arXiv 2310.00426).
+      base: side of the declared grid, to whose range the columns and rows of any grid are rescaled, as those of
+        PixArt's multi-scale networks and of diffusers' DiT and PixArt are; 0 = they are counted.
     """
-    return whole_table(tables_2d(grid, width, scale), grid)
+    return whole_table(tables_2d(grid, width, scale, base), grid)
 
 
-def tables_2d(grid: tuple[int, int, int], width: int, scale: float = 1) -> Tables:
+def tables_2d(grid: tuple[int, int, int], width: int, scale: float = 1, base: int = 0) -> Tables:
     """The parts of `positions_2d`, which has its arguments."""
     _, h, w = grid
-    table = sincos(width // 2, np.arange(max(h, w)) / scale)
-    return [(table, np.arange(w)[None, None, :]), (table, np.arange(h)[None, :, None])]
+    columns, rows = (sincos(width // 2, np.arange(n) / (n / base if base else 1) / scale) for n in (w, h))
+    return [(columns, np.arange(w)[None, None, :]), (rows, np.arange(h)[None, :, None])]
 
 
 def whole_table(tables: Tables, grid: tuple[int, int, int]) -> np.ndarray:

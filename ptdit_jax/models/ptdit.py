@@ -152,7 +152,7 @@ class PTDiT(nnx.Module):
         Args:
           x: (B, C, F, H, W) float32.
           t: (B,) float32 in [0, 1], t = 1 is pure noise (what is embedded of it: `conditioning.TIME_INPUTS`).
-          condition: int32 labels (B,), or (text (B, L, E), mask (B, L), 1 = keep), or None.
+          condition: int32 labels (B,), or (text (B, L, E), mask (B, L), 1 = keep; all 0 keeps all), or None.
           window: (p_f, p_h, p_w) tokens a proxy stands for, any at any size.
           proxy_ratio: (., p_h, p_w) inside a window for several proxies a window.
           keys: (B,) random keys, one a sample; only for extraction="random".
@@ -171,7 +171,7 @@ class PTDiT(nnx.Module):
             raise ValueError(f"t has shape {t.shape}; the network takes one time a sample, ({x.shape[0]},)")
         size, parts = slabs or Slabs(x.shape[2:], 1)
         layout = self.layout(size, window, proxy_ratio, parts)
-        emb, text, text_mask = self.embed_condition(t, condition)
+        emb, text, text_mask = self.embed_condition(t, condition, size)
 
         pattern = "b c f (h p) (w q) -> b f h w (c p q)"
         patches = rearrange(x.astype(self.dtype), pattern, p=arch.patch, q=arch.patch)
@@ -195,8 +195,12 @@ class PTDiT(nnx.Module):
         pattern = "b f h w (p q c) -> b c f (h p) (w q)"
         return rearrange(out, pattern, p=arch.patch, q=arch.patch)
 
-    def embed_condition(self, t: jax.Array, condition: Condition):
-        """emb (B, D) float32 of time and class, text (B, L, D) or None, its mask (B, L) bool or None."""
+    def embed_condition(self, t: jax.Array, condition: Condition, size: Sequence[int]):
+        """emb (B, D) float32 of time and class, text (B, L, D) or None, its mask (B, L) bool or None.
+
+        `size` (F, H, W) is that of the whole latents, for networks that embed it.
+        """
+        del size
         emb = self.time_embedding(t)  # (B, D)
         kind = self.arch.condition
         if kind == "none":
@@ -220,4 +224,7 @@ class PTDiT(nnx.Module):
                 f"text has shape {text.shape} and its mask {mask.shape}; the network takes "
                 f"({t.size}, L, {self.arch.text_dim}) and ({t.size}, L)"
             )
-        return emb, self.text_projection(text.astype(self.dtype)), mask.astype(bool)
+        mask = mask.astype(bool)
+        # As in the release, whose bias of -10000 on all keys changes nothing, no mask at all is no mask.
+        mask = mask | ~mask.any(axis=1, keepdims=True)
+        return emb, self.text_projection(text.astype(self.dtype)), mask

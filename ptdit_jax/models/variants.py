@@ -46,6 +46,15 @@ VARIANTS = {
 CONDITIONS = {"dit": ("class", "zero"), "dam": ("class", "zero"), "pixart": ("text", "single")}
 IMAGE_FAMILIES = ("dit", "dam", "pixart")
 """Families whose positions do not tell frames apart."""
+POSITIONS = {
+    "ptdit": ("grid", "released"),
+    "dit": ("grid", "rescaled"),
+    "pixart": ("rescaled", "grid"),
+    "dam": ("grid", "rescaled"),
+    "full3d": ("grid", "released"),
+    "factorized": ("grid", "released"),
+}
+"""`model.positions` of each family; "auto" is the first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +94,12 @@ class Architecture:
     remat: str
     attention_chunk: int
     unroll: int
+    size_condition: int = 0
+
+    @property
+    def position_base(self) -> int:
+        """Tokens a side of the declared grid, to which 2-D positions are rescaled; 0 = they are not."""
+        return self.sample_size // self.patch if self.positions == "rescaled" else 0
 
     @property
     def group(self) -> int:
@@ -150,10 +165,16 @@ def architecture(
         raise ValueError(
             f"model.mediators={mediators} must be three integers of at least 1 (frames, rows, columns)"
         )
-    time_input = _choice("model.time_input", model.time_input, ("1000t", "1-t"))
+    time_input = _choice("model.time_input", model.time_input, ("1000t", "1-t", "1000t_diffusers"))
     if time_input != "1000t" and family not in ("dit", "dam"):
+        whose = "SiT's" if time_input == "1-t" else "DiT's"
         raise ValueError(
-            f"model.time_input={time_input!r} is SiT's, for model.family='dit' or 'dam'; {family!r} takes '1000t'"
+            f"model.time_input={time_input!r} is {whose}, for model.family='dit' or 'dam'; {family!r} takes '1000t'"
+        )
+    if model.size_condition and (family != "pixart" or width % 3):
+        raise ValueError(
+            f"model.size_condition={model.size_condition} is for model.family='pixart' of a width that 3 divides, not "
+            f"{family!r} of width {width}; use 0"
         )
     if model.unroll < 0 or (model.unroll and (depth // max(shift_every, 1)) % model.unroll):
         raise ValueError(
@@ -184,13 +205,38 @@ def architecture(
         injection=injection,
         linear_tokens=math.prod(window) if injection == "linear" else 0,
         mediators=mediators if family == "dam" else (),
-        positions=_choice("model.positions", model.positions, ("grid", "released")),
+        positions=resolve_positions(family, model.positions, model.sample_size // model.patch),
         time_input=time_input,
         compute_dtype=_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16")),
         remat=_choice("model.remat", model.remat, ("none", "block", "attention", "dots", "offload")),
         attention_chunk=model.attention_chunk,
         unroll=model.unroll,
+        size_condition=model.size_condition,
     )
+
+
+def resolve_positions(family: str, positions: str, base: int = 1) -> str:
+    """`model.positions` without "auto".
+
+    Args:
+      family: `model.family`.
+      positions: `model.positions`.
+      base: tokens a side of the declared grid.
+
+    Raises:
+      ValueError: the family does not have them, or there is no such grid.
+    """
+    if positions not in ("auto", *POSITIONS[family]):
+        raise ValueError(
+            f"model.positions={positions!r} is unknown with model.family={family!r}; it is one of 'auto', "
+            f"{', '.join(map(repr, POSITIONS[family]))}"
+        )
+    positions = POSITIONS[family][0] if positions == "auto" else positions
+    if positions == "rescaled" and base < 1:
+        raise ValueError(
+            "model.sample_size must be at least model.patch: positions are rescaled to that grid"
+        )
+    return positions
 
 
 def _choice(field: str, value, allowed) -> str:

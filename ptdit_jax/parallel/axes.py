@@ -13,6 +13,9 @@ parameter is narrower than declared, and the functions below complete it.  Witho
 return what they are given.
 """
 
+import math
+from collections.abc import Mapping
+
 import jax
 from flax import nnx
 
@@ -27,6 +30,12 @@ RULES: dict[str | None, tuple[str, ...]] = {
     "layers": (),  # blocks are scanned one after the other
     None: (),
 }
+
+
+def filled(sizes: Mapping[str, int], devices: int) -> dict[str, int]:
+    """Sizes of mesh axes with the devices that the others leave for the one of -1, if there is one."""
+    fixed = math.prod(size for size in sizes.values() if size > 0)
+    return {axis: devices // fixed if size == -1 else size for axis, size in sizes.items()}
 
 
 def whole(param: nnx.Param, dtype=None) -> jax.Array:

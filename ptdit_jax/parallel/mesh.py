@@ -1,6 +1,5 @@
 """The device mesh of a run."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
-from ptdit_jax.parallel.axes import AXES
+from ptdit_jax.parallel.axes import AXES, filled
 from ptdit_jax.parallel.rules import batch_sharding
 
 
@@ -26,11 +25,11 @@ def make_mesh(mesh: Any, devices: Sequence[Any] | None = None) -> Mesh:
     Raises:
       ValueError: the slices do not divide the size along "data", or the interconnect has no such arrangement.
     """
-    sizes = {name: mesh[name] for name in AXES if name in mesh}
     devices = jax.devices() if devices is None else devices
-    fixed = math.prod(size for size in sizes.values() if size != -1)
-    shape = tuple(len(devices) // fixed if size == -1 else size for size in sizes.values())
-    return Mesh(arrange(shape, devices), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+    sizes = filled({name: mesh[name] for name in AXES if name in mesh}, len(devices))
+    return Mesh(
+        arrange(tuple(sizes.values()), devices), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes)
+    )
 
 
 def arrange(shape: tuple[int, ...], devices: Sequence[Any]) -> np.ndarray:

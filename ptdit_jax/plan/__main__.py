@@ -17,7 +17,6 @@ Exit code: 0 done, whether it fits or not; 2 the command or the config is wrong.
 
 import argparse
 import copy
-import dataclasses
 import itertools
 import json
 import math
@@ -27,18 +26,13 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
-from jax.sharding import Mesh
-
 from ptdit_jax import cli
 from ptdit_jax import config as rules
-from ptdit_jax.experiment.build import build
-from ptdit_jax.experiment.program import compile_step, make_program, out_of_memory
-from ptdit_jax.parallel import chips, topology
-from ptdit_jax.parallel.axes import AXES
+from ptdit_jax.parallel import topology
+from ptdit_jax.parallel.axes import AXES, filled
 from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.plan import hlo, hlo_cost
-from ptdit_jax.plan.report import Plan, as_json, comparison_report, plan_report, plans_report
+from ptdit_jax.plan.measure import measure
+from ptdit_jax.plan.report import as_json, comparison_report, plan_report, plans_report
 
 
 def main(argv: Sequence[str]) -> int:
@@ -131,9 +125,7 @@ def configs(
     for mesh in meshes:
         case = copy.deepcopy(config)
         case.mesh.update(mesh)
-        sizes = case.mesh.to_dict()
-        taken = math.prod(size for size in sizes.values() if size > 0)
-        case.mesh.update({axis: machine.chips // taken for axis, size in sizes.items() if size == -1})
+        case.mesh.update(filled(case.mesh.to_dict(), machine.chips))
         if options.batch is not None:
             case.data.batch = options.batch
         elif options.batch_per_replica is not None:
@@ -169,42 +161,6 @@ def full_attention(config: Any) -> Any:
         | {"depth": arch.depth, "width": arch.width, "heads": arch.heads}
     )
     return full
-
-
-def measure(name: str, config: Any, machine: topology.Topology, mesh: Mesh) -> Plan:
-    """Compile the step of a valid config for a mesh of a machine's devices and read the program."""
-    experiment = build(config, mesh=mesh)
-    program = make_program(config, experiment, mesh)
-    arch = rules.architecture(config)
-    plan = Plan(
-        name=name,
-        family=config.model.family,
-        topology=machine.name,
-        chips=machine.chips,
-        chip=chips.lookup(mesh.devices.flat[0].device_kind),
-        mesh=dict(mesh.shape),
-        batch=config.data.batch,
-        depth=arch.depth,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(program.state.params)),
-    )
-    began = time.perf_counter()
-    try:
-        compiled, memory = compile_step(program)
-    except jax.errors.JaxRuntimeError as error:
-        needed = out_of_memory(str(error))
-        if needed is None:
-            raise
-        seconds = time.perf_counter() - began
-        return dataclasses.replace(plan, seconds=seconds, out_of_memory=needed)
-    seconds = time.perf_counter() - began
-    analysis = compiled.cost_analysis() or {}
-    return dataclasses.replace(
-        plan,
-        seconds=seconds,
-        memory=memory,
-        cost=hlo_cost.program_cost(hlo.parse(compiled.as_text() or ""), mesh.shape),
-        flops_once=analysis.get("flops", math.nan),
-    )
 
 
 if __name__ == "__main__":

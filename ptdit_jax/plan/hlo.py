@@ -2,17 +2,14 @@
 
 `jax.stages.Compiled.as_text()` gives the program of one device after partitioning, so every shape in it is what
 one device holds.  The grammar read here is that of XLA's printer (openxla.org/xla/operation_semantics); what the
-instructions cost is in `hlo_cost`.
+instructions cost is in `hlo_cost`, and what they say beyond themselves in `loops` and `collectives`.
 """
 
 import dataclasses
 import functools
-import itertools
 import math
 import re
 from collections.abc import Iterator
-
-import numpy as np
 
 _ARRAY = re.compile(r"(?P<dtype>[a-z]\w*)\[(?P<dims>[\d,<=]*)\](?P<layout>\{[^{}]*\})?")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?(?P<name>[\w.\-]+) \(.*\) -> .*\{$")
@@ -84,7 +81,7 @@ class Instruction:
     def numbers(self, attribute: str) -> tuple[int, ...]:
         """The integers of `attribute={1,2}`; () without it."""
         match = re.search(rf"\b{attribute}=\{{([\d,]*)\}}", self.attributes)
-        return _integers(match[1]) if match else ()
+        return integers(match[1]) if match else ()
 
     @property
     def frame(self) -> int | None:
@@ -111,6 +108,13 @@ class Computation:
     def users(self, name: str) -> Iterator[Instruction]:
         """The instructions that take the result of `name`."""
         return (self.instructions[user] for user in self._users.get(name, ()))
+
+    def behind(self, name: str, opcode: str) -> Instruction:
+        """The instruction `name`, or the one that instructions of an opcode of one operand pass on to it."""
+        instruction = self.instructions[name]
+        while instruction.opcode == opcode:
+            instruction = self.instructions[instruction.operands[0]]
+        return instruction
 
     @functools.cached_property
     def _users(self) -> dict[str, list[str]]:
@@ -173,117 +177,18 @@ def parse(text: str) -> Module:
     return Module(computations, entry, math.prod(int(size[1]) for size in sizes if size), _functions(text))
 
 
-def trip_count(module: Module, computation: Computation, loop: Instruction) -> int | None:
-    """How often the body of a while loop runs.
-
-    XLA writes it down on most platforms.  Else it is read off a counter: an element of the loop's tuple that starts at
-    a constant, to which the body adds a constant, while it is less than a constant.
-
-    Returns:
-      None where neither is found.
-    """
-    if match := re.search(r'"known_trip_count":\s*\{\s*"n":\s*"?(\d+)', loop.attributes):
-        return int(match[1])
-    body, condition = (module.computations[loop.called(name)[0]] for name in ("body", "condition"))
-    compare = condition.instructions[condition.root]
-    if compare.opcode != "compare" or "direction=LT" not in compare.attributes:
-        return None
-    counter, limit = (_behind_copies(condition, name) for name in compare.operands)
-    first, last = computation.instructions[loop.operands[0]], body.instructions[body.root]
-    if counter.opcode != "get-tuple-element" or first.opcode != "tuple" or last.opcode != "tuple":
-        return None
-    index = counter.tuple_index
-    step = _behind_copies(body, last.operands[index])
-    if step.opcode != "add":
-        return None
-    summands = [_behind_copies(body, name) for name in step.operands]
-    counters = [s for s in summands if s.opcode == "get-tuple-element" and s.tuple_index == index]
-    numbers = [_constant(s) for s in summands if s not in counters]
-    start, stop = _constant(_behind_copies(computation, first.operands[index])), _constant(limit)
-    if len(counters) != 1 or start is None or stop is None or not numbers[0]:
-        return None
-    return max(0, -(-(stop - start) // numbers[0]))
-
-
 def arrays(shape: str) -> tuple[Array, ...]:
     """The arrays of a shape's text, "(f32[8,4]{1,0}, s32[])" -> two."""
     found = []
     for match in _ARRAY.finditer(shape):
-        dims = _integers(match["dims"].replace("<=", ""))
+        dims = integers(match["dims"].replace("<=", ""))
         space = re.search(r"S\((\d+)\)", match["layout"] or "")
         found.append(Array(match["dtype"], dims, int(space[1]) if space else 0))
     return tuple(found)
 
 
-def replica_groups(instruction: Instruction, devices: int) -> list[tuple[int, ...]]:
-    """The devices that a collective runs among, or the (source, target) pairs of a permute.
-
-    Read are `{{0,1},{2,3}}`, `{}` (all devices), the iota form `[2,4]<=[4,2]T(1,0)`: the numbers from 0 in an array
-    (4, 2), transposed, cut into 2 rows of 4; and `mesh['a'=2,'b'=4], device_ids=([4,2]T(1,0)) {'b'}`: the same numbers
-    in an array (a, b), grouped along b, or along a part of an axis, `'b':(1)2` for its major 2.
-
-    Args:
-      instruction: a collective.
-      devices: of the whole program.
-
-    Raises:
-      ValueError: the groups are written in another way.
-    """
-    text = instruction.attributes
-    if match := re.search(r"\b(?:replica_groups|source_target_pairs)=\{((?:\{[\d,]*\},?)*)\}", text):
-        groups = [_integers(group) for group in re.findall(r"\{([\d,]*)\}", match[1])]
-        return groups or [tuple(range(devices))]
-    if match := re.search(r"\breplica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", text):
-        rows = _iota(match[2], match[3]).reshape(_integers(match[1])[0], -1)
-    elif match := re.search(
-        r"\breplica_groups=mesh\[([^\]]*)\](?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}",
-        text,
-    ):
-        sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", match[1])}
-        numbers = _iota(match[2] or str(math.prod(sizes.values())), match[3])
-        rows = _along(numbers, sizes, re.findall(r"'([^']+)'(?::\((\d+)\)(\d+))?", match[4]))
-    else:
-        raise ValueError(f"{instruction.opcode} {instruction.name}: no groups of devices in {text[:200]!r}")
-    return [tuple(map(int, row)) for row in rows]
-
-
-def _behind_copies(computation: Computation, name: str) -> Instruction:
-    instruction = computation.instructions[name]
-    while instruction.opcode == "copy":
-        instruction = computation.instructions[instruction.operands[0]]
-    return instruction
-
-
-def _constant(instruction: Instruction) -> int | None:
-    is_whole = instruction.opcode == "constant" and re.fullmatch(r"-?\d+", instruction.argument)
-    return int(instruction.argument) if is_whole else None
-
-
-def _iota(sizes: str, order: str | None) -> np.ndarray:
-    """The numbers from 0 in an array, transposed."""
-    dims = _integers(sizes)
-    return np.arange(math.prod(dims)).reshape(dims).transpose(_integers(order or "") or None)
-
-
-def _along(numbers: np.ndarray, sizes: dict[str, int], chosen: list[tuple[str, str, str]]) -> np.ndarray:
-    """Rows of the numbers that differ along the chosen (axis, size before, size) alone; "" for the whole axis."""
-    dims, inside = [], []
-    for axis, size in sizes.items():
-        spans = [
-            (int(before or 1), int(before or 1) * int(part or size))
-            for a, before, part in chosen
-            if a == axis
-        ]
-        cuts = sorted({1, size, *(cut for span in spans for cut in span)})
-        for low, high in itertools.pairwise(cuts):
-            dims.append(high // low)
-            inside.append(any(start <= low and high <= stop for start, stop in spans))
-    order = sorted(range(len(dims)), key=lambda i: inside[i])
-    group = math.prod(dim for dim, chosen in zip(dims, inside, strict=True) if chosen)
-    return numbers.reshape(dims).transpose(order).reshape(-1, group)
-
-
-def _integers(text: str) -> tuple[int, ...]:
+def integers(text: str) -> tuple[int, ...]:
+    """The numbers of "1,2"."""
     return tuple(int(number) for number in text.split(",") if number)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import ctypes
 import dataclasses
+import math
 import os
 import signal
 import sys
@@ -91,9 +92,9 @@ def _check(launch: Launch) -> None:
                 f"--process-id={launch.process_id} must be 0 to {launch.processes - 1} with "
                 f"--processes={launch.processes}"
             )
-    if not launch.start_timeout > 0:
+    if not 0 < launch.start_timeout < math.inf:
         raise ValueError(f"--start-timeout={launch.start_timeout:g} must be positive, in seconds")
-    if not launch.step_timeout >= 0:
+    if not 0 <= launch.step_timeout < math.inf:
         raise ValueError(
             f"--step-timeout={launch.step_timeout:g} must be positive, in seconds, or 0 for no limit"
         )

@@ -27,16 +27,16 @@ started; 143 and 130 after SIGTERM and Ctrl-C, which the runs survive with a che
 """
 
 import argparse
+import math
 import os
 import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import jax
 
-from ptdit_jax import cli
+from ptdit_jax import cli, files
 from ptdit_jax.parallel.chips import GIB
 from ptdit_jax.sweep import plans, points, report, runs, schedulers, tables
 from ptdit_jax.text_tables import table
@@ -53,6 +53,14 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
         raise ValueError(
             f"--warm-start needs --backend=local: jobs of {options.backend} do not wait for each other"
         )
+    if not local:
+        schedulers.template(options.backend)
+
+    if not 0 <= options.memory < math.inf:
+        raise ValueError(
+            f"--memory={options.memory} must be positive, in GiB, or 0 for all that a device has"
+        )
+    files.resolve(options, "workdir")
 
     # --- points
     sweep = points.load(
@@ -62,6 +70,9 @@ def main(options: argparse.Namespace, extra: Sequence[str]) -> int:
         warm_start=options.warm_start,
         check_data=local and not options.topology and not (options.status or options.report),
     )
+
+    if not options.status:
+        files.make_folder(sweep.workdir, "--workdir")
 
     # --- plans
     jobs = options.jobs if local else 1
@@ -114,7 +125,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     add("--backend", choices=("local", "slurm", "jobset"), default="local", help=argparse.SUPPRESS)
     add("--topology", help=argparse.SUPPRESS)
     add("--memory", type=float, default=0.0, help=argparse.SUPPRESS)
-    add("--workdir", type=Path, help=argparse.SUPPRESS)
+    add("--workdir", help=argparse.SUPPRESS)
     add("--debug", action="store_true", help=argparse.SUPPRESS)
     options, extra = parser.parse_known_args(argv)
     if options.jobs is None:

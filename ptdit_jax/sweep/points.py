@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ptdit_jax import cli, user_code
+from configs import FOLDER, locate, of_package
+from ptdit_jax import cli, files, user_code
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import results
 
@@ -105,7 +106,8 @@ def load(
       ValueError: one line a problem: the file, two points of one name or of one config, every field that is wrong,
         and every point that differs from the run in its folder.
     """
-    path, _, size = file.partition(":")
+    path, size = _split(file)
+    path = locate(path)
     module = _import(Path(path))
     bases = getattr(module, "BASES", None)
     if not isinstance(bases, dict) or not callable(getattr(module, "points", None)) or not bases:
@@ -117,11 +119,12 @@ def load(
         raise ValueError(f"{path}:{size}: {size!r} is unknown; it is one of {', '.join(map(repr, bases))}")
     name = Path(path).stem + ("" if size == next(iter(bases)) else f"_{size}")
     given = _given(path, module, size)
+    base = _base(path, bases[size])
 
     problems = _Problems()
     points = []
     for point, fields in given:
-        arguments = [f"--config={bases[size]}", *(_flag(*field) for field in fields.items()), *extra]
+        arguments = [f"--config={base}", *(_flag(*field) for field in fields.items()), *extra]
         if (config := problems.catch(point, _parse(arguments))) is not None:
             points.append(Point(point, tuple(arguments), config))
     problems.stop()
@@ -139,6 +142,13 @@ def load(
         problems.catch(point.name, lambda point=point: _check_folder(sweep.folder(point.name), point.config))
     problems.stop()
     return sweep
+
+
+def _split(file: str) -> tuple[str, str]:
+    """Path and size, "" for none, of what was typed for a sweep; folders may have a ':' in their names."""
+    whole = files.path(file, "FILE")
+    before, _, size = str(whole).rpartition(":")
+    return (str(whole), "") if whole.is_file() or not before or "/" in size else (before, size)
 
 
 class _Problems:
@@ -178,6 +188,15 @@ def _import(path: Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file; configs/sweeps/ has the sweeps of this project")
     return user_code.load(path, f"sweep_{path.stem}")
+
+
+def _base(path: str, name: Any) -> str:
+    """The config file of a sweep: for those of this project its own, whatever `configs/` is in the current folder."""
+    name = str(name)
+    ours = of_package(name)
+    if ours is None or not Path(path).resolve().is_relative_to(FOLDER.resolve()):
+        return locate(name)
+    return name if Path(name).exists() and ours.samefile(name) else str(ours)
 
 
 def _given(path: str, module: ModuleType, size: str) -> list[tuple[str, dict[str, Any]]]:

@@ -13,7 +13,23 @@ from ptdit_jax import cli, files
 from ptdit_jax.sweep import runs
 from ptdit_jax.sweep.points import Point, Sweep
 
-LAUNCH = Path(configs.__file__).parents[1] / "launch"
+LAUNCH = configs.FOLDER.parent / "launch"
+TEMPLATES = {"slurm": "slurm.sbatch", "jobset": "jobset.yaml"}
+
+
+def template(backend: str) -> Path:
+    """The file in launch/ that describes one run.
+
+    Raises:
+      ValueError: there is none, as in an installation.
+    """
+    path = LAUNCH / TEMPLATES[backend]
+    if not path.is_file():
+        raise ValueError(
+            f"--backend={backend} needs launch/{path.name}, which the repository has and an installation has not: run "
+            "the sweep from a clone of the repository, or with --backend=local"
+        )
+    return path
 
 
 def submit(sweep: Sweep, backend: str, jobs: int) -> int:
@@ -54,17 +70,18 @@ def train_arguments(sweep: Sweep, point: Point) -> list[str]:
 
 def array(sweep: Sweep, points: Sequence[Point]) -> str:
     """A script for sbatch: task I of the array is `launch/slurm.sbatch` with the arguments of point I."""
-    template = LAUNCH / "slurm.sbatch"
-    header = [line for line in template.read_text().splitlines() if line.startswith("#SBATCH")]
+    script = template("slurm")
+    header = [line for line in script.read_text().splitlines() if line.startswith("#SBATCH")]
+    log = str(sweep.workdir).replace("%", "%%")
     header = [line for line in header if "--job-name" not in line and "--output" not in line]
-    cases = [f"    {i}) exec bash {shlex.quote(str(template))} {shlex.join(train_arguments(sweep, point))} ;;"
+    cases = [f"    {i}) exec bash {shlex.quote(str(script))} {shlex.join(train_arguments(sweep, point))} ;;"
              for i, point in enumerate(points)]  # fmt: skip
     return "\n".join(
         [
             "#!/usr/bin/env bash",
             *header,
             f"#SBATCH --job-name={sweep.name}",
-            f"#SBATCH --output={sweep.workdir}/slurm-%A_%a.log",
+            f"#SBATCH {shlex.quote(f'--output={log}/slurm-%A_%a.log')}",
             'case "$SLURM_ARRAY_TASK_ID" in',
             *cases,
             "esac",
@@ -80,10 +97,10 @@ def job_sets(sweep: Sweep, points: Sequence[Point]) -> str:
 
     The runs' folders are beside the one that launch/jobset.yaml names, `SWEEP/points/POINT` there.
     """
-    template = yaml.safe_load((LAUNCH / "jobset.yaml").read_text())
+    run = yaml.safe_load(template("jobset").read_text())
     documents = []
     for point in points:
-        document = copy.deepcopy(template)
+        document = copy.deepcopy(run)
         prefix = sweep.name.replace("_", "-")[:15].strip("-")
         document["metadata"]["name"] = f"{prefix}-{point.name}"
         for job in document["spec"]["replicatedJobs"]:
@@ -94,6 +111,10 @@ def job_sets(sweep: Sweep, points: Sequence[Point]) -> str:
                 )
                 kept = [word for word in command if not word.startswith(("--config", "--workdir"))]
                 folder = workdir.parent / sweep.name / "points" / point.name
-                container["command"] = [*kept, *point.arguments, f"--workdir={folder}"]
+                here = (
+                    f"--config={configs.FOLDER}/"  # elsewhere in the container, which finds them by this name
+                )
+                arguments = [word.replace(here, "--config=configs/", 1) for word in point.arguments]
+                container["command"] = [*kept, *arguments, f"--workdir={folder}"]
         documents.append(document)
     return yaml.safe_dump_all(documents, sort_keys=False)

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 from grain.experimental import TFRecordIterDataset
+from scipy.constants import mebi
 from tensorboardX.proto.event_pb2 import Event
 
 from ptdit_jax import config as rules
 from ptdit_jax import files
 from ptdit_jax.sweep import runs
-from ptdit_jax.sweep.plans import Plan, figures
+from ptdit_jax.sweep.counts import count
+from ptdit_jax.sweep.plans import Plan
 from ptdit_jax.sweep.points import Sweep
 from ptdit_jax.text_tables import triple
 
@@ -47,7 +49,7 @@ def collect(sweep: Sweep, plans: Mapping[str, Plan]) -> pa.Table:
     rows = []
     for point in sweep.points:
         folder, config = sweep.folder(point.name), point.config
-        flat, known, progress = rules.flatten(config), figures(config), runs.progress(sweep, point)
+        flat, known, progress = rules.flatten(config), count(config), runs.progress(sweep, point)
         row: dict[str, Any] = {
             "point": point.name,
             "variant": point.variant,
@@ -63,7 +65,7 @@ def collect(sweep: Sweep, plans: Mapping[str, Plan]) -> pa.Table:
             "ratio": known.ratio,
             "parameters": known.parameters,
             "macs": known.macs,
-            "planned_mib": plans[point.name].memory / 2**20 if point.name in plans else None,
+            "planned_mib": plans[point.name].memory / mebi if point.name in plans else None,
         }
         rows.append(row | _measured(folder, config) | _reached(folder, config, progress.state == "done"))
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -99,7 +101,7 @@ def _measured(folder: Path, config: Any) -> dict[str, Any]:
         "images_per_second": config.data.batch / step if step else None,
         "run_seconds": sum(row["seconds"] or 0 for row in attempts) if attempts else None,
         "attempts": len(attempts) or None,
-        "peak_rss_mib": max(peaks) / 2**20 if peaks else None,
+        "peak_rss_mib": max(peaks) / mebi if peaks else None,
     }
 
 

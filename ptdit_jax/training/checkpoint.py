@@ -6,9 +6,10 @@ A checkpoint is a folder `checkpoints/STEP` with an item for each use, so that a
     train                   optimizer state, step and explosion guard
     progress                JSON: step, the key all randomness derives from, state of the data iterator
     config                  JSON: the config of the run
+    checksums.json          of all these, see `integrity`
 
-Orbax writes into a temporary folder and renames it, so a folder with a number for a name is whole; what a
-killed process left behind is removed at the next start.
+Orbax writes into a temporary folder and renames it, so a folder with a number for a name was whole once; what a
+killed process left behind is removed at the next start.  Whether it still is whole is asked before it is read.
 """
 
 import dataclasses
@@ -24,11 +25,11 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import LatestN
 
+from ptdit_jax.training import integrity
+from ptdit_jax.training.integrity import CheckpointError
 from ptdit_jax.training.state import TrainState, Tree
 
-
-class CheckpointError(OSError):
-    """A checkpoint could not be written or read; the message has folder, reason and the last good one."""
+__all__ = ["CheckpointError", "Checkpoints", "Progress", "find", "key_data", "load_config", "load_params"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,28 +50,37 @@ class Progress:
 class Checkpoints:
     """The checkpoints of a run's folder, which belongs to this process until `close` or the end of a `with`."""
 
-    def __init__(self, folder: Path, *, keep: int):
-        """Open or create `folder`, and remove what an interrupted save left.
+    def __init__(self, folder: Path, *, keep: int, on_damage: str = "stop"):
+        """Open or create `folder`, remove what an interrupted save left, and find the last checkpoint that is whole.
 
         Args:
           folder: `checkpoints` of the run's folder.
           keep: newest checkpoints kept; 0 = all.
+          on_damage: what to do when the newest is damaged: "stop", or "previous" to go on from the newest whole one;
+            then those after it are renamed to `damaged-STEP`, which nothing reads or removes.
 
         Raises:
-          CheckpointError: the folder cannot be created or read, or another process writes into it.
+          CheckpointError: the folder cannot be created or read, another process writes into it, or checkpoints are
+            damaged and `on_damage` is "stop" or none is whole.
         """
         self.folder = folder.absolute()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=LatestN(keep or None),
             cleanup_tmp_directories=True,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
         self._saving: int | None = None
         self._good: int | None = None
         self._guarded("opened", lambda: self.folder.mkdir(parents=True, exist_ok=True))
         self._lock = os.open(self.folder, os.O_RDONLY) if jax.process_index() == 0 else None
         self._guarded("opened", self._take)
+        try:
+            good = self._guarded("opened", lambda: integrity.newest_whole(self.folder, on_damage=on_damage))
+        except CheckpointError:
+            self._release()
+            raise
         self._manager = self._guarded("opened", lambda: ocp.CheckpointManager(self.folder, options=options))
-        self._good = self._manager.latest_step()
+        self._good = good
 
     @property
     def last(self) -> int | None:
@@ -131,18 +141,17 @@ class Checkpoints:
           CheckpointError: it cannot be read, or belongs to another network or optimizer.
         """
         assert self._good is not None
+        path = self.folder / str(self._good)
         trees = {"params": abstract.params, **abstract.emas, "train": _rest(abstract)}
         items = {name: ocp.args.StandardRestore(tree) for name, tree in trees.items()}
         args = ocp.args.Composite(progress=ocp.args.JsonRestore(), **items)
-        step = self._good
-        restored = self._guarded("read", lambda: self._manager.restore(step, args=args))
-        progress = restored["progress"]
-        state = TrainState(
-            **restored["train"],
-            params=restored["params"],
-            emas={name: restored[name] for name in abstract.emas},
-        )
-        return state, Progress(progress["step"], tuple(progress["key"]), progress["data"])
+        integrity.require_parts(path, ("progress", *items))
+        with integrity.reading(path):
+            restored = self._manager.restore(self._good, args=args)
+            progress = restored["progress"]
+            progress = Progress(progress["step"], tuple(progress["key"]), progress["data"])
+        emas = {name: restored[name] for name in abstract.emas}
+        return TrainState(**restored["train"], params=restored["params"], emas=emas), progress
 
     def close(self) -> None:
         """Wait for the last save and end the background threads.
@@ -162,6 +171,10 @@ class Checkpoints:
             self.close()
         else:  # a save that is under way may be the reason
             self._release()
+
+    def _seal(self) -> None:
+        """Called on process 0, in the background, between the last write of all and the folder's final name."""
+        integrity.seal(self.folder / f"{self._saving}{ocp.path.atomicity_types.TMP_DIR_SUFFIX}")
 
     def _take(self) -> None:
         """Lock the folder; the system unlocks it however this process ends."""
@@ -185,6 +198,8 @@ class Checkpoints:
         """Run an Orbax call; the storage layer reports a full disk as ValueError too."""
         try:
             return call()
+        except CheckpointError:
+            raise
         except (OSError, ValueError, RuntimeError) as error:
             self._saving = None
             reason = _reason(error)
@@ -194,8 +209,14 @@ class Checkpoints:
             ) from error
 
 
-def find(path: Path) -> Path:
+def find(path: Path, name: str = "--checkpoint") -> Path:
     """The folder of one checkpoint, from a run's folder (its newest), `checkpoints` in it, or one step.
+
+    A step is known by what is in it: a copy of it may have any name.
+
+    Args:
+      path: the folder.
+      name: the flag or field that it was given for, for messages.
 
     Raises:
       ValueError: there is none.
@@ -203,13 +224,13 @@ def find(path: Path) -> Path:
     path = path.absolute()
     for folder in (path, path / "checkpoints"):
         if folder.is_dir():
-            if (folder / "_CHECKPOINT_METADATA").is_file() and folder.name.isdigit():
+            if (folder / "_CHECKPOINT_METADATA").is_file() and "orbax-checkpoint-tmp" not in folder.name:
                 return folder
             steps = [int(f.name) for f in folder.iterdir() if f.is_dir() and f.name.isdigit()]
             if steps:
                 return folder / str(max(steps))
     raise ValueError(
-        f"--checkpoint={path} holds no checkpoint; it must be the folder of a run (with checkpoints/ in it) "
+        f"{name}={path} holds no checkpoint; it must be the folder of a run (with checkpoints/ in it) "
         "or of one step"
     )
 
@@ -241,13 +262,13 @@ def load_params(checkpoint: Path, name: str, abstract: Tree) -> Tree:
 
 
 def _read(checkpoint: Path, **items: Any) -> Any:
-    try:
-        with ocp.CheckpointManager(
-            checkpoint.parent, options=ocp.CheckpointManagerOptions(read_only=True)
-        ) as manager:
-            return manager.restore(int(checkpoint.name), args=ocp.args.Composite(**items))
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"checkpoint {checkpoint} cannot be read: {_reason(error)}") from error
+    integrity.require_whole(checkpoint, items)
+    integrity.require_parts(checkpoint, items)
+    with (
+        integrity.reading(checkpoint),
+        ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer,
+    ):
+        return checkpointer.restore(checkpoint, args=ocp.args.Composite(**items))
 
 
 def _reason(error: Exception) -> str:

@@ -36,12 +36,26 @@ def condition_of(batch: dict[str, Any]) -> Condition:
     return (batch["text"], batch["text_mask"]) if "text" in batch else batch.get("label")
 
 
+def null_condition(condition: Any, null: Any) -> Condition:
+    """The null condition in the shape of a batch's: labels (B,), or text (B, L, E) and mask (B, L).
+
+    Args:
+      condition: of the batch.
+      null: of one sample, see `make_draw`; a text without a mask (None) has that of the caption that it replaces.
+    """
+    if isinstance(null, tuple) and null[1] is None:
+        text, mask = condition
+        return jnp.broadcast_to(null[0], text.shape), mask
+    return jax.tree.map(lambda given, null: jnp.broadcast_to(null, given.shape), condition, null)
+
+
 def make_draw(objective: Objective, *, null: Any, condition_dropout: float) -> Draw:
     """(key, batch) -> Inputs, for `step.make_step`.
 
     Args:
       objective: draws the times.
-      null: the null condition of one sample, a label () or a text (L, E) with its mask (L,); None without one.
+      null: the null condition of one sample, a label () or a text (L, E) with its mask (L,), which may be None (see
+        `null_condition`); None without one.
       condition_dropout: probability of the null condition.
     """
 
@@ -51,10 +65,11 @@ def make_draw(objective: Objective, *, null: Any, condition_dropout: float) -> D
         condition = None
         if null is not None:
             drop = jax.random.bernoulli(drop_key, condition_dropout, x0.shape[:1])
+            given = condition_of(batch)
             condition = jax.tree.map(
                 lambda given, null: jnp.where(drop.reshape(-1, *[1] * (given.ndim - 1)), null, given),
-                condition_of(batch),
-                null,
+                given,
+                null_condition(given, null),
             )
         t = objective.draw_times(time_key, len(x0), x0.dtype)
         eps = jax.random.normal(noise_key, x0.shape, x0.dtype)

@@ -1,4 +1,4 @@
-"""What a run tells: `metrics.csv` (a row a step), TensorBoard (a point every `log_every` steps) and the bar.
+"""What a run tells: `metrics.csv` (a row a step), TensorBoard and the log (every `log_every` steps), and the bar.
 
 `metrics.csv` holds only what is a function of the config and the data, so a resumed run writes the same bytes
 as an uninterrupted one; speeds go to TensorBoard and to the bar.
@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tqdm
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
+
+from ptdit_jax.progress import Bar
 
 WAITS = ("data", "checkpoint")
 """What a step may wait for, besides the devices: the next batch, and the start of a save."""
@@ -160,7 +161,7 @@ class Progress:
           step: steps done before.
           steps: steps when the run is done.
           work: for the speeds.
-          log_every: steps between points on TensorBoard.
+          log_every: steps between points on TensorBoard, and between lines where there is no terminal for the bar.
           active: False on all processes but one, which then write and show nothing.
 
         Raises:
@@ -173,15 +174,7 @@ class Progress:
         if active:
             self.csv = CsvLog(workdir / "metrics.csv", step=step)
             self.board = Board(workdir / "tensorboard", step=step)
-        self.bar = tqdm.tqdm(
-            total=steps,
-            initial=step,
-            unit="step",
-            desc="train",
-            smoothing=0.1,
-            dynamic_ncols=True,
-            disable=not active,
-        )
+        self.bar = Bar(steps, "train", "step", done=step, every=log_every, silent=not active)
 
     def __enter__(self) -> "Progress":
         return self
@@ -215,12 +208,11 @@ class Progress:
             self.board.add(
                 step, points | {f"speed/{name}": value for name, value in self._speeds(step).items()}
             )
-        rate = self.bar.format_dict["rate"]
+        rate = self.bar.rate
         speed = f"{rate * self.work.images:.0f}" if rate else "?"
         if rate and self.work.peak_flops:
             speed += f", utilisation={rate * self.work.flops / self.work.peak_flops:.0%}"
-        self.bar.set_postfix_str(f"loss={float(values['loss']):.4f}, images/s={speed}", refresh=False)
-        self.bar.update(1)
+        self.bar.update(text=f"loss={float(values['loss']):.4f}, images/s={speed}")
 
     def _speeds(self, step: int) -> dict[str, float]:
         """Speeds and shares since the last call."""
@@ -242,8 +234,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line on the screen that leaves the bar whole."""
-        if self.active:
-            self.bar.write(text)
+        self.bar.write(text)
 
     def sync(self) -> None:
         """Rows to the disk, before a checkpoint that counts on them."""

@@ -105,6 +105,7 @@ WRONG = [
     ({"train__ema_decays": (1.5,)}, "train.ema_decays=(1.5,) must be different numbers in (0, 1)"),
     ({"train__ema_decays": (0.9, 0.9)}, "train.ema_decays=(0.9, 0.9) must be different"),
     ({"train__on_nonfinite": "ignore"}, "train.on_nonfinite='ignore' is unknown; it is one of 'stop'"),
+    ({"checkpoint__on_damage": "skip"}, "checkpoint.on_damage='skip' is unknown; it is one of 'stop', 'previous'"),
     ({"train__explode_factor": 0.5}, "train.explode_factor=0.5 must be above 1, or 0"),
     ({"train__condition_dropout": 1.0}, "train.condition_dropout=1.0 must be in [0, 1)"),
     ({"train__condition_dropout": 0.0}, "sampling.guidance=2.0 must be 1 with train.condition_dropout=0"),
@@ -113,6 +114,11 @@ WRONG = [
     ({"sampling__sampler": "ddim"}, "sampling.sampler is 'ddim'; a model trained with diffusion.path 'flow'"),
     ({"sampling__steps": 0}, "sampling.steps is 0"),
     ({"sampling__guidance_interval": (0.9, 0.1)}, "sampling.guidance_interval=(0.9, 0.1) must be (low,"),
+    ({"sampling__guidance_channels": 2}, "sampling.guidance_channels=2 must be at most model.channels=1; 0 guides all"),
+    ({"sampling__guidance_channels": -1}, "sampling.guidance_channels=-1 must be at least 0 (0 for all channels)"),
+    ({"sampling__time_grid": "leading"}, "sampling.time_grid is 'leading'; with sampling.sampler='euler' it must"),
+    ({"sampling__sde_last_step": "Mean"}, "sampling.sde_last_step is 'Mean'; it must be one of euler, mean, tweedie,"),
+    ({"sampling__sde_last_step_size": 1.5}, "sampling.sde_last_step_size is 1.5; it must be in (0, 1), or 0"),
     ({"model__condition": "none", "evaluation__name": "none"}, "sampling.guidance=2.0 must be 1 with"),
     ({"evaluation__name": "faces"}, "evaluation.name='faces' is unknown"),
     ({"evaluation__count": 19}, "evaluation.count=19 must be at least 20"),
@@ -199,8 +205,9 @@ def test_json_of_another_version():
     assert rules.flatten(rules.from_json(older)) == rules.flatten(changed())
     with pytest.raises(ValueError, match=r"model\.magic='yes' is no field of this version"):
         rules.from_json(text.replace('"depth": 6', '"magic": "yes"'))
-    with pytest.raises(ValueError, match="this is no config"):
-        rules.from_json("[1, 2")
+    for wrong in ("[1, 2", "[1, 2]", "3", "null"):
+        with pytest.raises(ValueError, match="this is no config"):
+            rules.from_json(wrong)
 
 
 def test_what_a_resumed_run_may_change():
@@ -210,6 +217,25 @@ def test_what_a_resumed_run_may_change():
     other = changed(optimizer__schedule="constant", optimizer__learning_rate=0.5, data__batch=64)
     lines = rules.conflicts(config, other)
     assert lines == ["data.batch=64, was 128", "optimizer.learning_rate=0.5, was 0.001"]
+
+
+def test_positions_of_a_resumed_run_are_compared_by_what_they_mean():
+    """Runs of before "auto" have "grid", which it is for all families but PixArt's."""
+    old = changed(model__positions="grid")
+    assert rules.conflicts(old, changed()) == []
+    pixart = {"model__family": "pixart", "model__condition": "text"}
+    assert rules.conflicts(changed(model__positions="rescaled", **pixart), changed(**pixart)) == []
+    (line,) = rules.conflicts(changed(model__positions="grid", **pixart), changed(**pixart))
+    assert line == "model.positions='rescaled', was 'grid'"
+
+
+def test_one_step_of_a_respaced_chain_is_warned_about():
+    fields = {"diffusion__path": "vp", "diffusion__prediction": "v", "diffusion__times": "uniform"}
+    fields |= {"sampling__sampler": "ddim", "sampling__steps": 1}
+    (line,) = rules.warnings(changed(**fields))
+    assert "sampling.steps=1" in line
+    for other in ({"sampling__steps": 2}, {"sampling__time_grid": "trailing"}):
+        assert list(rules.warnings(changed(**fields | other))) == []
 
 
 def test_a_schedule_that_depends_on_the_steps_fixes_them():

@@ -1,12 +1,13 @@
 """Programs compile fast, parity is checked on one input where a test is not about it, PyTorch has one thread."""
 
+import importlib
 import sys
 
 import pytest
 import torch
 
-from ptdit_jax.convert import parity
-from ptdit_jax.convert.export import modeling_ptdit
+from ptdit_jax.convert import export, parity
+from ptdit_jax.diffusion import grids
 from tests.convert import small
 from tests.models import tiny
 
@@ -25,9 +26,11 @@ def fast():
 
 @pytest.fixture(scope="session")
 def exported_sample():
-    """The exported sample.py as a module; the module that it finds in its folder is the package's."""
+    """The exported sample.py as a module; the modules that it finds in its folder are the package's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "modeling_ptdit", modeling_ptdit)
-        from ptdit_jax.convert.export import sample
-
-        yield sample
+        patch.setitem(sys.modules, "grids", grids)
+        for file in export.FILES:
+            name, _, suffix = file.partition(".")
+            if suffix == "py":
+                patch.setitem(sys.modules, name, importlib.import_module(f"{export.__name__}.{name}"))
+        yield sys.modules["sample"]

@@ -9,7 +9,8 @@ from flax import nnx
 
 from configs import c2i_digits
 from ptdit_jax import config as rules
-from ptdit_jax.convert import conversion, parity
+from ptdit_jax.convert import conversion, layouts, parity, storage
+from ptdit_jax.training import integrity
 from tests.models import tiny
 
 TINY = {
@@ -42,7 +43,7 @@ def random_params(config, seed=0):
     """Weights that leave no part idle, nested dicts of numpy arrays."""
     module = tiny.filled(tiny.abstract(conversion.architecture(config)), seed)
     tree = nnx.to_pure_dict(nnx.state(module))
-    return conversion.nested(conversion.flattened(tree))
+    return storage.nested(storage.flattened(tree))
 
 
 def write_checkpoint(folder, config, **trees):
@@ -51,16 +52,16 @@ def write_checkpoint(folder, config, **trees):
     items["config"] = ocp.args.JsonSave(json.loads(rules.to_json(config)))
     with ocp.CheckpointManager(folder / "checkpoints") as manager:
         manager.save(7, args=ocp.args.Composite(**items))
+    integrity.seal(folder / "checkpoints" / "7")
     return folder
 
 
 def released_tensors(config, seed=0):
     """A random state dict in the released layout, buffer included."""
     arch = conversion.architecture(config)
-    tensors = dict(conversion.released.to_released(conversion.flattened(random_params(config, seed)), arch))
-    tensors[conversion.released.BUFFER[arch.family]] = conversion.released.declared_positions(
-        arch, config.data.frames
-    )
+    layout = layouts.named(arch.family)
+    tensors = layout.to_tensors(storage.flattened(random_params(config, seed)), arch)
+    tensors[layout.buffer] = layout.positions(arch, config.data.frames)
     return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
 
 

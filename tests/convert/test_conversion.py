@@ -1,6 +1,7 @@
 """Weights go both ways bit by bit, and the two networks are the same function, for any config."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -12,17 +13,19 @@ from safetensors.torch import load_file, save_file
 
 from configs import t2i_xl_1024
 from ptdit_jax import sample
-from ptdit_jax.convert import conversion, parity, released
+from ptdit_jax.convert import conversion, layouts, parity, storage
 from ptdit_jax.convert.export import modeling_ptdit
+from ptdit_jax.training import checkpoint
 from tests.convert import small
 from tests.models import test_released_layout
 from tests.models.golden import Golden
 
 spec = test_released_layout.spec
+PTDIT = layouts.named("ptdit")
 
 
 def assert_equal_trees(a, b):
-    a, b = conversion.flattened(a), conversion.flattened(b)
+    a, b = storage.flattened(a), storage.flattened(b)
     assert set(a) == set(b)
     for path in a:
         assert a[path].dtype == b[path].dtype == np.float32
@@ -99,7 +102,7 @@ def test_goldens_torch_to_jax_to_torch(name, write, tmp_path):
     conversion.to_torch(tmp_path / "ours", tmp_path / "back", verify=verify)
     back = load_file(tmp_path / "back" / "model.safetensors")
     assert set(back) == set(tensors)
-    for key in set(back) - {released.BUFFER["ptdit"]}:
+    for key in set(back) - {PTDIT.buffer}:
         assert torch.equal(back[key], tensors[key]), key
     model = modeling_ptdit.load(tmp_path / "back")
     x, t, (text, mask) = jax.tree.map(lambda a: torch.from_numpy(np.array(a)), golden.inputs())
@@ -140,7 +143,7 @@ def test_jax_to_torch_to_jax(run, ema, tmp_path, capsys, monkeypatch):
         assert 0 < report["relative_difference"] < 1e-4
     conversion.from_torch(tmp_path / "torch", config, tmp_path / "back", verify=False)
     arch = conversion.architecture(config)
-    back = conversion.restore(tmp_path / "back" / "checkpoints" / "0", "params", arch)
+    back = storage.restore(tmp_path / "back" / "checkpoints" / "0", "params", arch)
     assert_equal_trees(back, trees[ema or "ema_0.9"])
     if ema is None:
         out = tmp_path / "a.png"
@@ -155,13 +158,31 @@ def test_unknown_average(run, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_damaged_checkpoint_is_not_converted(run, tmp_path):
+    folder, config, _ = run
+    copy = shutil.copytree(folder, tmp_path / "run") / "checkpoints" / "7"
+    shutil.rmtree(copy / "ema_0.9")
+    with pytest.raises(
+        checkpoint.CheckpointError,
+        match=r"7 is damaged: the folder ema_0\.9 is missing; whole in .*: no other$",
+    ):
+        conversion.to_torch(copy, tmp_path / "torch", verify=False)
+    conversion.to_torch(copy, tmp_path / "torch", ema="params", verify=False)  # what is read is whole
+    conversion.from_torch(tmp_path / "torch", config, tmp_path / "back", verify=False)
+    file = max((tmp_path / "back").rglob("*"), key=lambda path: path.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(checkpoint.CheckpointError, match=r"0 is damaged: params/.* bytes, not .*: no other$"):
+        conversion.to_torch(tmp_path / "back", tmp_path / "again", verify=False)
+    assert not (tmp_path / "again").exists()
+
+
 def test_bfloat16(run, tmp_path):
     """Half the bytes; the parity check compares with the rounded weights."""
     folder, config, trees = run
     conversion.to_torch(folder, tmp_path / "torch", dtype="bfloat16")
     tensors = load_file(tmp_path / "torch" / "model.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
-    exact = released.to_released(conversion.flattened(trees["ema_0.9"]), conversion.architecture(config))
+    exact = PTDIT.to_tensors(storage.flattened(trees["ema_0.9"]), conversion.architecture(config))
     for name, tensor in exact.items():
         assert torch.equal(tensors[name], torch.from_numpy(np.array(tensor)).bfloat16()), name
     model = modeling_ptdit.load(tmp_path / "torch", dtype=torch.bfloat16)
@@ -221,9 +242,9 @@ def test_random_configs(options):
 
 def check_same_function(config, arch, window, number):
     params = small.random_params(config)
-    tensors = released.to_released(conversion.flattened(params), arch)
-    assert {name: tensor.shape for name, tensor in tensors.items()} == released.released_shapes(arch)
-    assert_equal_trees(conversion.nested(released.from_released(tensors, arch)), params)
+    tensors = PTDIT.to_tensors(storage.flattened(params), arch)
+    assert {name: tensor.shape for name, tensor in tensors.items()} == PTDIT.shapes(arch)
+    assert_equal_trees(storage.nested(PTDIT.from_tensors(tensors, arch)), params)
     which = small.all_cases(arch, window)
     which = [which[number % len(which)]]
     theirs = parity.run_torch(arch, tensors.__getitem__, which)

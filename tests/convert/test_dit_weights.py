@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from ptdit_jax import cli
 from ptdit_jax import config as rules
 from ptdit_jax.convert import __main__ as convert
-from ptdit_jax.convert import conversion, released, torch_dit
+from ptdit_jax.convert import conversion, inspection, layouts, storage, torch_dit
 from ptdit_jax.diffusion import samplers
 from tests.convert import small
 from tests.models import tiny
 
+DIT_LAYOUT = layouts.named("dit")
 DIT = {"model__family": "dit", "model__patch": 2, "model__out_channels": 2, "model__channels": 1}
 DIT |= {"diffusion__path": "vp", "diffusion__prediction": "eps", "diffusion__learn_variance": True}
 DIT |= {"diffusion__times": "uniform", "sampling__sampler": "ddpm"}
@@ -47,7 +48,7 @@ def public_names(depth, width, *, channels, patch, outputs, classes, side):
 def public_network(config, seed=0):
     """The PyTorch module with random weights."""
     arch = conversion.architecture(config)
-    model = torch_dit.DiT(arch, released.declared_positions(arch, 1))
+    model = torch_dit.DiT(arch, DIT_LAYOUT.positions(arch, 1))
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.parameters():
         scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
@@ -61,8 +62,8 @@ def test_names_and_shapes_are_the_public_ones():
     names = public_names(2, 32, channels=1, patch=2, outputs=2, classes=10, side=8)
     state = public_network(config).state_dict()
     assert {name: tuple(tensor.shape) for name, tensor in state.items()} == names
-    buffer = released.declared_positions(arch, 1)
-    assert released.released_shapes(arch) | {"pos_embed": buffer.shape} == names
+    buffer = DIT_LAYOUT.positions(arch, 1)
+    assert DIT_LAYOUT.shapes(arch) | {"pos_embed": buffer.shape} == names
     # The public table: column j and row i of token (i, j), the first half of the features for columns.
     frequency = 10000.0 ** (-np.arange(8) / 8)
     token = np.concatenate([f(p * frequency) for p in (3, 2) for f in (np.sin, np.cos)])
@@ -84,7 +85,7 @@ def converted(request, tmp_path_factory):
 def ours(config, folder):
     """Our network with the converted weights, a jitted function of (x, t, labels)."""
     arch = conversion.architecture(config)
-    params = conversion.restore(folder / "ours" / "checkpoints" / "0", "params", arch)
+    params = storage.restore(folder / "ours" / "checkpoints" / "0", "params", arch)
     network = small.network(config, params)
     return lambda x, t, labels: tiny.run(network, x, t, labels, window=(1, 2, 2))
 
@@ -139,7 +140,7 @@ def test_back_to_the_public_file_bit_by_bit(converted, tmp_path, capsys):
 
 def test_inspect_counts_its_blocks(converted, capsys):
     _, config, _, folder = converted
-    assert conversion.inspect(folder / "0400000.pt", config)
+    assert inspection.inspect(folder / "0400000.pt", config)
     printed = capsys.readouterr().out
     assert "tensors under 'ema'" in printed
     assert (
@@ -157,4 +158,6 @@ def test_other_families_have_no_layout(converted, family, tmp_path, capsys):
     arguments += [f"--config.model.family={family}", "--out", str(tmp_path / "out")]
     assert cli.run(lambda: convert.main(convert.parse(arguments))) == cli.USER_ERROR
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"model.family='{family}' has no PyTorch layout; conversions take 'ptdit' and 'dit'" in line
+    assert (
+        f"model.family='{family}' has no PyTorch layout; conversions take 'ptdit', 'dit' and 'pixart'" in line
+    )

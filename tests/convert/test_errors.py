@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from ptdit_jax import cli
 from ptdit_jax.convert import __main__ as convert
+from ptdit_jax.convert import conversion
 from tests.convert import small
 
 CONFIG = ["--config=configs/c2i_digits.py", "--config.model.depth=2", "--config.model.width=32"]
@@ -208,3 +209,29 @@ def test_inspect(good, tmp_path, capsys):
     assert "90,849 parameters, 2 blocks" in printed
     assert "every tensor of the config's network is there, and no other" in printed
     assert call("inspect", tmp_path / "w.pt") == 0
+
+
+@pytest.mark.parametrize("verb", ["from-torch", "to-torch"])
+@pytest.mark.parametrize(
+    ("out", "code", "rule"),
+    [
+        ("file", cli.USER_ERROR, "exists; name a folder that does not"),
+        ("folder", cli.USER_ERROR, "exists; name a folder that does not"),
+        ("file/a", cli.FAILURE, "file is no folder"),
+        ("none/a", cli.FAILURE, "none does not exist"),
+        ("/sys/a", cli.FAILURE, "cannot be written: "),
+    ],
+)
+def test_the_folder_to_make_is_checked_first(tmp_path, monkeypatch, capsys, verb, out, code, rule):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("from_torch", "to_torch"):
+        monkeypatch.setattr(conversion, name, lambda *args, **kwargs: pytest.fail("too late"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    source = ["a.pt", *CONFIG] if verb == "from-torch" else ["--checkpoint=a"]
+    out = out if out.startswith("/") else f"~/{out}"
+    assert call(verb, *source, f"--out={out}") == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --out={out.replace('~', str(tmp_path))}")
+    assert rule in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]

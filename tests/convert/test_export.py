@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 
 from data_pipelines.sources import digit_scans
 from ptdit_jax import diffusion
-from ptdit_jax.convert import conversion, parity
+from ptdit_jax.convert import conversion, layouts, parity, storage
 from ptdit_jax.convert.export import modeling_ptdit
 from ptdit_jax.diffusion import samplers
 from ptdit_jax.diffusion.guidance import classifier_free
@@ -133,7 +134,7 @@ def test_text_samples_equal_ours(tmp_path, exported_sample):
     theirs = exported_sample.generate(args)
     assert theirs.std() > 0.1
     np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-3)
-    with pytest.raises(SystemExit, match="a text model needs --text"):
+    with pytest.raises(ValueError, match="a text model needs --text"):
         exported_sample.generate(exported_sample.parse([f"--folder={folder}"]))
 
 
@@ -180,6 +181,84 @@ def test_samplers_equal_ours(sampler, learn_variance, exported_sample, monkeypat
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        ("euler", {"time_grid": "sit"}),
+        ("heun", {"time_grid": "flow_match_euler"}),
+        ("sde", {"sde_last_step": "mean", "sde_last_step_size": 0.04}),
+        ("sde", {"sde_last_step": "none"}),
+        ("ddpm", {"time_grid": "trailing"}),
+        ("ddim", {"time_grid": "guided_diffusion"}),
+        ("ddim", {"time_grid": "time_quadratic"}),
+        ("dpmpp_2m", {"time_grid": "linspace"}),
+        ("dpmpp_2m", {"time_grid": "logSNR"}),
+    ],
+)
+@pytest.mark.parametrize("steps", [2, 21])
+def test_rows_of_every_grid_equal_ours(sampler, options, steps, exported_sample):
+    """The numbers of the tables, which `test_samplers_equal_ours` shows to be used alike."""
+    path = "flow" if sampler in samplers.SAMPLERS["flow"] else "vp"
+    prediction = "velocity" if path == "flow" else "eps"
+    rules = {"shift": "none", "shift_scale": 1.0, "weighting": "uniform", "min_snr_gamma": 5.0}
+    objective = diffusion.make(
+        path=path, prediction=prediction, learn_variance=False, times="uniform", **rules
+    )
+    ours = samplers.make_sampler(objective, sampler, steps=steps, **options).table
+    if path == "flow":
+        names = {"sde_last_step": "last_step", "sde_last_step_size": "size", "time_grid": "time_grid"}
+        given = {names[name]: value for name, value in options.items()}
+        rows = list(exported_sample.flow_rows(sampler, steps, 1.0, **given))
+    else:
+        rows = list(exported_sample.vp_rows(sampler, steps, **options))
+    theirs = {
+        name: np.array([row[name] for row in rows]) for name in rows[0] if all(name in row for row in rows)
+    }
+    assert len(rows) == len(ours["t"])
+    shared = set(ours) & set(theirs) - {"past"}
+    assert {"t", "h"} <= shared or {"t", "alpha", "alpha_after", "sigma_after"} <= shared
+    for name in shared:
+        np.testing.assert_allclose(theirs[name], ours[name], rtol=1e-12, err_msg=name)
+    if sampler == "sde":
+        np.testing.assert_array_equal(theirs["draws"], ours["noise"] > 0)
+        np.testing.assert_array_equal(~theirs["ode"], ours["h_eps"] > 0)
+    if sampler == "dpmpp_2m":
+        gain = ours["alpha_after"] - ours["alpha"] * ours["keep"]
+        np.testing.assert_allclose(-gain * theirs["past"], ours["past"], rtol=1e-9, atol=1e-15)
+
+
+def test_guided_channels_and_their_line(digits, exported_sample, tmp_path):
+    """A network that is one line: one channel of two is guided; a grid of another sampler is a line."""
+    network = lambda x, t, label: x * label.reshape(-1, 1, 1, 1, 1)  # noqa: E731
+    x, t = torch.ones(1, 2, 1, 1, 1), torch.ones(1)
+    for channels, expected in ((0, [1 + 4 * 9, 1 + 4 * 9]), (1, [1 + 4 * 9, 10])):
+        denoise = exported_sample.guided(
+            network, torch.tensor([10.0]), torch.ones(1), 4.0, (0.0, 1.0), channels
+        )
+        np.testing.assert_allclose(denoise(x, t).ravel(), expected, rtol=1e-6)
+    folder = tmp_path / "folder"
+    shutil.copytree(digits[0], folder)
+    content = json.loads((folder / "config.json").read_text())
+    content["config"]["sampling"]["time_grid"] = "leading"
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(SystemExit, match=r"error: sampling\.time_grid is 'leading'; with .*'euler'"):
+        exported_sample.generate(exported_sample.parse([f"--folder={folder}"]))
+
+
+def test_a_mask_of_zeros_is_no_mask(tmp_path):
+    folder, _, _ = export(tmp_path, model__condition="text", model__text_dim=12)
+    model = modeling_ptdit.load(folder)
+    rng = np.random.default_rng(0)
+    x, text = (
+        torch.from_numpy(rng.standard_normal(s).astype(np.float32)) for s in ((2, 1, 1, 8, 8), (2, 5, 12))
+    )
+    outputs = []
+    for second in (0, 1):
+        mask = torch.tensor([[1, 1, 1, 0, 0], [second] * 5])
+        outputs.append(model(x, torch.tensor([0.3, 0.3]), (text, mask), window=(1, 2, 2)))
+    assert torch.equal(*outputs)
+
+
 def test_fine_tune_in_torch_and_back(digits, tmp_path):
     """Adam on real digits lowers the loss; back in JAX the network is the tuned one.
 
@@ -214,9 +293,9 @@ def test_fine_tune_in_torch_and_back(digits, tmp_path):
     save_file(model.state_dict(), tmp_path / "tuned.safetensors")
     conversion.from_torch(tmp_path / "tuned.safetensors", config, tmp_path / "ours")
     arch = conversion.architecture(config)
-    params = conversion.restore(tmp_path / "ours" / "checkpoints" / "0", "params", arch)
+    params = storage.restore(tmp_path / "ours" / "checkpoints" / "0", "params", arch)
     state = {name: value.numpy() for name, value in model.state_dict().items()}
-    for name, tensor in conversion.released.to_released(conversion.flattened(params), arch).items():
+    for name, tensor in layouts.named("ptdit").to_tensors(storage.flattened(params), arch).items():
         np.testing.assert_array_equal(tensor, state[name])
     report = json.loads((tmp_path / "ours" / "parity.json").read_text())
     assert report["checked"]
@@ -242,7 +321,7 @@ class FakeNpu(types.ModuleType):
 
 def test_npu_is_named_when_missing(exported_sample, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_npu", None)
-    with pytest.raises(SystemExit, match=r"--device npu needs torch_npu: pip install torch_npu") as error:
+    with pytest.raises(ValueError, match=r"--device npu needs torch_npu: pip install torch_npu") as error:
         exported_sample.choose_device("npu")
     assert "\n" not in str(error.value)
 

@@ -1,170 +1,32 @@
-"""Analytic counts against the traced network, XLA and the published figures; the command that prints them."""
+"""Published networks, counted: as they are traced, and beside their papers; the command that prints them."""
 
 import json
 import math
 from fractions import Fraction
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import pytest
-from flax import nnx
-from jax.extend.core import jaxprs_in_params
 
 from configs import common
 from ptdit_jax import config as rules
-from ptdit_jax import models
 from ptdit_jax.cost import __main__ as cost
-from ptdit_jax.cost import published
+from ptdit_jax.cost import count, published
 from ptdit_jax.models import complexity
-
-TEXT_TOKENS = 5
-
-
-def architecture(window=(1, 2, 2), **fields):
-    """A small unrolled network; fields as in `config.model`."""
-    model = common.get_config().model
-    defaults = {"variant": "custom", "depth": 2, "width": 32, "heads": 2, "classes": 7, "text_dim": 24}
-    model.update({**defaults, "unroll": 0, **fields})
-    return models.architecture(model, window)
-
-
-def inputs(arch, size, text_tokens=TEXT_TOKENS):
-    """Abstract arguments (x, t, condition) for one sample of latent `size`."""
-    condition = {
-        "none": None,
-        "class": jax.ShapeDtypeStruct((1,), jnp.int32),
-        "text": (
-            jax.ShapeDtypeStruct((1, text_tokens, arch.text_dim), jnp.float32),
-            jax.ShapeDtypeStruct((1, text_tokens), jnp.bool_),
-        ),
-    }[arch.condition]
-    x = jax.ShapeDtypeStruct((1, arch.channels, *size), jnp.float32)
-    return x, jax.ShapeDtypeStruct((1,), jnp.float32), condition
-
-
-def call(network, window, proxy_ratio=None):
-    """The network as a function of arrays, and its abstract parameters."""
-    graphdef, params = nnx.split(network)
-    random = network.arch.extraction == "random"
-
-    def apply(params, x, t, condition):
-        keys = jax.random.split(jax.random.key(0), len(t)) if random else None
-        model = nnx.merge(graphdef, params)
-        return model(x, t, condition, window=window, proxy_ratio=proxy_ratio, keys=keys)
-
-    return apply, params
-
-
-def traced(jaxpr):
-    """The products in a jaxpr and all it calls, a scan's body once a step; attention's have batch axes."""
-    macs = complexity.Macs()
-    for equation in jaxpr.eqns:
-        assert equation.primitive.name != "conv_general_dilated", "a product that is not counted here"
-        if equation.primitive.name == "dot_general":
-            (contract, _), (batch, _) = equation.params["dimension_numbers"]
-            contracted = math.prod(equation.invars[0].aval.shape[axis] for axis in contract)
-            count = math.prod(equation.outvars[0].aval.shape) * contracted
-            macs += complexity.Macs(attention=count) if batch else complexity.Macs(linear=count)
-        times = equation.params["length"] if equation.primitive.name == "scan" else 1
-        for inner in jaxprs_in_params(equation.params):
-            macs += traced(inner) * times
-    return macs
-
-
-def traced_macs(arch, size, window, proxy_ratio=None, text_tokens=TEXT_TOKENS):
-    apply, params = call(complexity.abstract(arch), window, proxy_ratio)
-    return traced(jax.make_jaxpr(apply)(params, *inputs(arch, size, text_tokens)).jaxpr)
-
-
-def analytic_macs(arch, size, window, proxy_ratio=None, text_tokens=TEXT_TOKENS):
-    layout = complexity.abstract(arch).layout(size, window, proxy_ratio)
-    return complexity.total(complexity.forward(arch, layout, text_tokens))
-
-
-SMALL = {
-    "class": ({}, (1, 8, 8), (1, 2, 2), None),
-    "class, other patch, channels and outputs": (
-        {"patch": 1, "channels": 3, "out_channels": 6, "mlp_ratio": 2},
-        (1, 4, 6),
-        (1, 2, 2),
-        None,
-    ),
-    "text": ({"condition": "text"}, (1, 8, 8), (1, 2, 2), None),
-    "none": ({"condition": "none"}, (1, 8, 8), (1, 2, 2), None),
-    "text with adaLN-Zero": ({"condition": "text", "adaln": "zero"}, (1, 8, 8), (1, 2, 2), None),
-    "class with adaLN-single": ({"adaln": "single"}, (1, 8, 8), (1, 2, 2), None),
-    "zero-initialised Linears": ({"zero_linears": "yes"}, (1, 8, 8), (1, 2, 2), None),
-    "without zero-initialised Linears": (
-        {"condition": "text", "zero_linears": "no"},
-        (1, 8, 8),
-        (1, 2, 2),
-        None,
-    ),
-    "shifts in every block": ({"shift_every": 1}, (1, 8, 8), (1, 2, 2), None),
-    "w/o SWSA": ({"shift_every": -1}, (1, 8, 8), (1, 2, 2), None),
-    "w/o TCM": ({"tcm": False}, (1, 8, 8), (1, 2, 2), None),
-    "w/o GIIM": ({"giim": False}, (1, 8, 8), (1, 2, 2), None),
-    "text w/o GIIM and TCM": ({"condition": "text", "giim": False, "tcm": False}, (1, 8, 8), (1, 2, 2), None),
-    "some norms modulated": ({"modulated": ("injection_kv", "shift")}, (1, 8, 8), (1, 2, 2), None),
-    "nothing modulated": ({"modulated": ()}, (1, 8, 8), (1, 2, 2), None),
-    "top-left proxies": ({"extraction": "top_left"}, (1, 8, 8), (1, 2, 2), None),
-    "random proxies": ({"extraction": "random"}, (1, 8, 8), (1, 2, 2), None),
-    "similar proxies": ({"extraction": "similarity"}, (1, 8, 8), (1, 2, 2), None),
-    "interpolated": ({"injection": "interpolate"}, (1, 8, 16), (1, 2, 4), None),
-    "interpolated video, text": (
-        {"injection": "interpolate", "condition": "text"},
-        (8, 8, 16),
-        (4, 2, 4),
-        None,
-    ),
-    "interpolated, windows of one token": ({"injection": "interpolate"}, (1, 8, 8), (1, 1, 1), None),
-    "linear injection": ({"injection": "linear"}, (1, 8, 8), (1, 2, 2), None),
-    "linear injection, text": ({"injection": "linear", "condition": "text"}, (1, 8, 8), (1, 2, 2), None),
-    "video": ({}, (8, 8, 8), (4, 2, 2), None),
-    "one frame of a video model": ({}, (1, 8, 8), (4, 2, 2), None),
-    "padded": ({"condition": "text"}, (3, 10, 14), (2, 2, 4), None),
-    "padded, interpolated": ({"injection": "interpolate"}, (3, 10, 14), (2, 2, 4), None),
-    "several proxies a window": ({}, (1, 16, 16), (1, 4, 4), (1, 2, 2)),
-    "several proxies a window, padded video": ({"condition": "text"}, (5, 16, 20), (4, 4, 4), (4, 4, 2)),
-    "DiT": ({"family": "dit"}, (1, 8, 8), (1, 2, 2), None),
-    "PixArt": ({"family": "pixart", "condition": "text"}, (1, 6, 10), (1, 2, 2), None),
-    "DAM": ({"family": "dam", "mediators": (1, 2, 2)}, (1, 8, 12), (1, 2, 2), None),
-    "DAM, padded": ({"family": "dam", "mediators": (2, 2, 3)}, (3, 10, 14), (1, 2, 2), None),
-    "full 3-D, text": ({"family": "full3d", "condition": "text"}, (3, 6, 10), (2, 2, 2), None),
-    "factorised": ({"family": "factorized"}, (3, 6, 10), (2, 2, 2), None),
-    "factorised, text": ({"family": "factorized", "condition": "text"}, (3, 6, 10), (2, 2, 2), None),
-    "DiT, video": ({"family": "dit", "modulated": (), "tcm": False}, (3, 6, 10), (2, 2, 2), None),
-}
-
-
-@pytest.mark.parametrize("case", SMALL)
-def test_macs_are_those_of_the_traced_network(case):
-    fields, size, window, proxy_ratio = SMALL[case]
-    arch = architecture(window, **fields)
-    assert analytic_macs(arch, size, window, proxy_ratio) == traced_macs(arch, size, window, proxy_ratio)
+from tests.models.traced import traced_macs
 
 
 @pytest.mark.parametrize("network", published.NETWORKS, ids=lambda network: network.name)
 def test_published_networks_are_counted_as_they_are_traced(network):
-    config = cost.published_config(network)
-    counted = cost.measure(network.name, config, [512], network)
+    config = count.published_config(network)
+    counted = count.measure(network.name, config, [512], network)
     size, window = (1, 64, 64), rules.layout(config, height=64, width=64)[0]
     traced_count = traced_macs(counted.arch, size, window, text_tokens=config.model.text_length)
     assert complexity.total(counted.sizes[0].parts) == traced_count
 
 
-def test_macs_are_half_of_the_flops_that_xla_counts():
-    arch = architecture(width=1024, heads=8, shift_every=1)  # wide: norms and softmax are no products
-    size, window = (1, 16, 16), (1, 2, 2)
-    apply, params = call(complexity.abstract(arch), window)
-    flops = jax.jit(apply).lower(params, *inputs(arch, size)).compile().cost_analysis()["flops"]
-    assert flops / 2 == pytest.approx(analytic_macs(arch, size, window).total, rel=0.01)
-
-
 def measured(name, sides):
     network = next(network for network in published.NETWORKS if network.name == name)
-    return cost.measure(name, cost.published_config(network), sides, network)
+    return count.measure(name, count.published_config(network), sides, network)
 
 
 def giga_macs(name, side):
@@ -193,7 +55,7 @@ def test_published_dit_figures_are_macs_with_the_products_of_attention(name):
 def test_dam_is_near_its_published_figures(variant, figures, near):
     config = common.get_config()
     config.model.update({"family": "dam", "variant": variant, "out_channels": 8})
-    counted = cost.measure("DAM", config, list(figures))
+    counted = count.measure("DAM", config, list(figures))
     for size in counted.sizes:
         macs = complexity.total(size.parts).total / 1e9
         assert macs == pytest.approx(figures[size.pixels[0]], rel=near)
@@ -243,12 +105,6 @@ def test_attention_shares():
     ]
     assert cut == [published.ATTENTION_SHARES[side] for side in (256, 512, 1024)]
     assert math.floor(1000 * share(16384, (1, 8, 8))) / 10 == published.ATTENTION_SHARES[2048]
-
-
-def test_an_injection_that_cannot_run_a_size_has_no_cost():
-    arch = architecture(injection="linear")
-    with pytest.raises(ValueError, match="windows of 4 tokens"):
-        analytic_macs(arch, (1, 16, 16), (1, 4, 4))
 
 
 def run(capsys, *arguments):
@@ -301,7 +157,7 @@ def test_one_config_has_memory_by_part_and_by_remat_policy(capsys):
         "| again: mlp ",
         "| moments of AdamW ",
         "| offload ",
-        "| counted |",
+        "|   counted |",
     ):
         assert line in text
 

@@ -8,10 +8,11 @@ import jax
 import pytest
 from PIL import Image
 
+from ptdit_jax import cli
 from ptdit_jax.cost import __main__ as cost
+from ptdit_jax.cost import count, page, published
 from ptdit_jax.cost import figures as cost_figures
 from ptdit_jax.cost import memory as cost_memory
-from ptdit_jax.cost import published
 from ptdit_jax.cost.peers import PEERS
 from ptdit_jax.models import complexity
 
@@ -25,7 +26,7 @@ def test_facts_of_a_network_give_its_published_size(peer):
 
 def test_pixart_is_dit_xl_with_text_and_one_modulation():
     parts = {
-        name: cost.measure("", cost.config_of(name), [512]).sizes[0].parts
+        name: count.measure("", count.config_of(name), [512]).sizes[0].parts
         for name in ("DiT-XL/2", "PixArt-alpha")
     }
     dit, pixart = parts["DiT-XL/2"], parts["PixArt-alpha"]
@@ -44,20 +45,20 @@ def test_joint_attention_counts_the_text_with_the_video():
 def test_mediators_cost_what_was_published():
     dam = next(network for network in published.NETWORKS if network.name == "DAM-B")
     for side, figure in dam.macs.items():
-        assert cost.macs("DAM-B", side, 1).total / 1e9 == pytest.approx(figure, rel=0.01)
+        assert count.macs("DAM-B", side, 1).total / 1e9 == pytest.approx(figure, rel=0.01)
 
 
 def test_frames_are_counted_by_the_network_that_runs_them():
-    image, video = cost.macs("PT-DiT/S", 256, 1), cost.macs("PT-DiT/S", 256, 8)
+    image, video = count.macs("PT-DiT/S", 256, 1), count.macs("PT-DiT/S", 256, 8)
     assert 7 * image.linear < video.linear < 8 * image.linear  # the text is embedded once
-    assert cost.macs("DiT-S/2", 256, 8).attention == 64 * cost.macs("DiT-S/2", 256, 1).attention
+    assert count.macs("DiT-S/2", 256, 8).attention == 64 * count.macs("DiT-S/2", 256, 1).attention
 
 
 @pytest.fixture(scope="module")
 def figures():
     patch = pytest.MonkeyPatch()
     patch.setattr(cost_figures, "MEMORY_FRAMES", (288,))
-    yield {figure.name: figure for figure in cost_figures.make(cost.macs, cost.config_of)}
+    yield {figure.name: figure for figure in cost_figures.make()}
     patch.undo()
 
 
@@ -107,7 +108,7 @@ def test_xl_needs_about_the_memory_that_the_paper_says_it_trains_in(figures):
 
 
 def test_files_of_figures(figures, tmp_path):
-    files = cost_figures.save([figures["fig2"], figures["memory_frames"]], tmp_path / "new")
+    files = page.save([figures["fig2"], figures["memory_frames"]], tmp_path / "new")
     assert [file.name for file in files] == [
         "fig2.png",
         "fig2.csv",
@@ -118,7 +119,16 @@ def test_files_of_figures(figures, tmp_path):
     with Image.open(files[0]) as picture:
         assert picture.width > 1000
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 50  # something is drawn
-    page = files[-1].read_text()
-    assert "| PT-DiT/L % of PixArt-alpha | 1024 |" in page
-    assert "**more than 5%**" in page
-    assert "at the limit, within our error" in page
+    text = files[-1].read_text()
+    assert "| PT-DiT/L % of PixArt-alpha | 1024 |" in text
+    assert "**more than 5%**" in text
+    assert "at the limit, within our error" in text
+
+
+@pytest.mark.parametrize("folder", ["file", "file/a", "/sys/a"])
+def test_the_folder_of_figures_is_checked_first(tmp_path, monkeypatch, capsys, folder):
+    monkeypatch.setattr(cost_figures, "make", lambda *args: pytest.fail("too late"))
+    (tmp_path / "file").write_text("")
+    assert cli.run(lambda: cost.main(["cost", f"--figures={tmp_path / folder}"])) == cli.FAILURE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: --figures={tmp_path / folder}")

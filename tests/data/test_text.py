@@ -48,6 +48,23 @@ def test_texts_that_do_not_fit():
         text.pad_all([states(3), bad], 4)
 
 
+def test_a_mask_of_zeros_is_refused_by_the_number_of_its_caption(tmp_path):
+    path = tmp_path / "states.npz"
+    stored, mask = np.stack([states(5)] * 3), np.ones((3, 5))
+    mask[1] = 0
+    np.savez(path, text=stored, mask=mask)
+    with pytest.raises(
+        ValueError, match=r"states\.npz: caption 1 has a mask that is all zero; 1 is for states"
+    ):
+        text.read_captions(path, 6)
+    np.savez(path, text=stored, mask=np.ones((3, 5)), null_text=stored[0], null_mask=mask[1])
+    with pytest.raises(ValueError, match=r"states\.npz: the empty caption has a mask that is all zero"):
+        text.read_captions(path, 6)
+    text.write_null(tmp_path / text.NULL_FILE, stored[0], mask[1])
+    with pytest.raises(ValueError, match=r"null_text\.npz: the empty caption has a mask that is all zero"):
+        text.read_null(tmp_path, 6)
+
+
 def test_files_of_captions(tmp_path):
     path = tmp_path / "states.npz"
     stored = np.stack([states(5, seed=1), states(5, seed=2)])

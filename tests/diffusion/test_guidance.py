@@ -77,7 +77,27 @@ def test_a_learned_variance_stays_the_conditions():
     np.testing.assert_allclose(output[:, 3:], 0.1 * network(X, t, LABEL))
 
 
+@pytest.mark.parametrize("guided", [1, 2, 3])
+def test_the_first_channels_can_be_guided_alone(guided):
+    """As DiT's published code: the others and a learned variance stay what the network says with the condition."""
+    t = jnp.array([0.5, 0.25])
+
+    def with_variance(x, t, label):
+        return jnp.concatenate([network(x, t, label), 0.1 * network(x, t, label)], axis=1)
+
+    conditional, null = np.asarray(with_variance(X, t, LABEL)), np.asarray(with_variance(X, t, NULL))
+    expected = conditional.copy()
+    expected[:, :guided] = null[:, :guided] + 4 * (conditional[:, :guided] - null[:, :guided])
+    output = classifier_free(with_variance, LABEL, NULL, 4.0, channels=guided)(X, t)
+    np.testing.assert_allclose(output, expected, rtol=1e-6)
+    np.testing.assert_array_equal(output[:, guided:], conditional[:, guided:])
+
+
 def test_errors():
+    for channels in (-1, 4):
+        guided = classifier_free(network, LABEL, NULL, 2.0, channels=channels)
+        with pytest.raises(ValueError, match=rf"guidance_channels is {channels}; it must be 0 \(all\) to 3"):
+            guided(X, jnp.ones(2))
     for interval in [(0.5, 0.4), (-0.1, 1.0), (0.0, 1.1)]:
         with pytest.raises(ValueError, match="guidance_interval"):
             classifier_free(network, LABEL, NULL, 2.0, interval)

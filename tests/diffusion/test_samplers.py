@@ -14,7 +14,7 @@ import pytest
 
 from configs.common import get_config
 from ptdit_jax import diffusion
-from ptdit_jax.diffusion import conversions, paths, samplers
+from ptdit_jax.diffusion import conversions, grids, paths, samplers
 
 FLOW = dict(get_config().diffusion)
 VP = FLOW | {"path": "vp", "prediction": "eps", "times": "uniform"}
@@ -61,9 +61,9 @@ def exact(objective, covariance=COVARIANCE, mean=MEAN):
 NOISE = latents(np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32))
 
 
-def run(objective, sampler, steps, noise, key=KEY, denoise=None):
+def run(objective, sampler, steps, noise, key=KEY, denoise=None, **options):
     """The loop an entry point runs; one compile for all numbers of steps of an (objective, sampler)."""
-    method = samplers.make_sampler(objective, sampler, steps=steps)
+    method = samplers.make_sampler(objective, sampler, steps=steps, **options)
     step = _step(objective, sampler, denoise)
     state = method.start(noise)
     for row in method.rows():
@@ -218,7 +218,7 @@ def test_the_network_is_compiled_once_and_evaluated_as_often_as_stated(sampler, 
     assert evaluated == sorted(evaluated, reverse=True)
     np.testing.assert_allclose(evaluated, method.table["t"], rtol=1e-6)
     np.testing.assert_allclose(x, run(objective, sampler, steps, NOISE), atol=1e-5)
-    if steps == 1:  # from noise there is one guess: the mean
+    if steps == 1 and sampler not in ("ddpm", "ddim"):  # from noise there is one guess: the mean
         np.testing.assert_allclose(x.reshape(5, 4), np.tile(MEAN, (5, 1)), atol=0.03)
 
 
@@ -258,7 +258,7 @@ def test_flow_samplers_walk_the_shifted_times():
 
 
 def test_vp_steps():
-    """DiT's respacing for DDPM and DDIM; the squares for DPM-Solver++, all different up to all 1000 steps."""
+    """DiT's respacing for DDPM and DDIM (test_grids.py has all of it); the squares for DPM-Solver++, all different."""
     objective = diffusion.make(**VP)
     chain = lambda sampler, steps: (  # noqa: E731
         np.round(samplers.make_sampler(objective, sampler, steps=steps).table["t"] * 1000)
@@ -269,11 +269,148 @@ def test_vp_steps():
         for steps in (1, 2, 50, 250, 999, 1000):
             steps_taken = chain(sampler, steps)
             assert len(steps_taken) == steps
-            assert steps_taken[0] == 999
+            first = 0 if steps == 1 and sampler != "dpmpp_2m" else 999
+            assert steps_taken[0] == first
             assert steps == 1 or steps_taken[-1] == 0
             assert (np.diff(steps_taken) < 0).all()
     assert chain("ddim", 8) == [999, 856, 714, 571, 428, 285, 143, 0]
+    assert chain("ddpm", 21)[10] == 499  # of 499.5, summed up from strides; numpy's linspace has 500
     assert chain("dpmpp_2m", 4) == [999, 444, 111, 0]
+
+
+def sit_sde(velocity, x, noises, *, last_step, last_step_size):
+    """SiT's SDE sampler in its own time, 0 at noise: linear path, diffusion "sigma", norm 1, Euler-Maruyama."""
+    end = 1.0 if last_step is None else 1 - last_step_size
+    times = np.linspace(0, end, len(noises) + 1)
+    dt = times[1] - times[0]
+
+    def score(x, time):
+        # With alpha = time and sigma = 1 - time, from v = d alpha x1 + d sigma x0.
+        variance = (1 - time) ** 2 + time * (1 - time)
+        return (time * velocity(x, time) - x) / variance
+
+    def drift(x, time):
+        return velocity(x, time) + (1 - time) * score(x, time)
+
+    for time, noise in zip(times[:-1], noises, strict=True):
+        x = x + drift(x, time) * dt + np.sqrt(2 * (1 - time) * dt) * noise
+    if last_step == "Mean":
+        return x + drift(x, end) * last_step_size
+    if last_step == "Euler":
+        return x + velocity(x, end) * last_step_size
+    if last_step == "Tweedie":
+        return x / end + (1 - end) ** 2 / end * score(x, end)
+    return x
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "size"),
+    [
+        ("Mean", "mean", 0.04),
+        ("Mean", "mean", 0.2),
+        ("Euler", "euler", 0.04),
+        ("Tweedie", "tweedie", 0.04),
+        ("Mean", "mean", 0.0),  # of an even step
+        ("Euler", "euler", 0.0),  # what we do unasked
+        (None, "none", 0.0),
+    ],
+)
+@pytest.mark.parametrize("steps", [2, 25])
+def test_the_sde_sampler_is_sits(theirs, ours, size, steps):
+    """The same numbers from the same noise; of `steps` one is the last step, or the one that is left out."""
+    with jax.enable_x64(True):
+        objective = diffusion.make(**FLOW)
+        best = jax.jit(exact(objective))
+        noise = jnp.asarray(NOISE, jnp.float64)
+        draws = [
+            jax.random.normal(jax.random.fold_in(KEY, i), noise.shape, noise.dtype) for i in range(steps - 1)
+        ]
+
+        def velocity(x, time):
+            return np.asarray(best(jnp.asarray(x), jnp.full(len(x), 1 - time)))
+
+        start, end = NOISE.astype(float), size or 1 / steps
+        expected = sit_sde(velocity, start, draws, last_step=theirs, last_step_size=end)
+        options = {"sde_last_step": ours, "sde_last_step_size": size}
+        found = run(objective, "sde", steps, noise, **options)
+        assert found.dtype == jnp.float64
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+    table = samplers.make_sampler(objective, "sde", steps=steps, **options).table
+    assert len(table["t"]) == steps - (theirs is None)
+    unasked = samplers.make_sampler(objective, "sde", steps=steps).table
+    same = len(table["t"]) == steps and all(np.array_equal(table[name], unasked[name]) for name in table)
+    assert same == ((ours, size) == ("euler", 0))
+
+
+def dpm_solver(eps, x, times, log_alpha_at):
+    """DPM-Solver++ in two steps as its authors' code has it, from time to time, in its continuous time."""
+    alpha = [np.exp(log_alpha_at(s)) for s in times]
+    sigma = [np.sqrt(1 - a**2) for a in alpha]
+    half_log_snr = [np.log(a / s) for a, s in zip(alpha, sigma, strict=True)]
+    steps, models = len(times) - 1, []
+    for i in range(steps):
+        models.append((x - sigma[i] * eps(x, (times[i] - 0.001) * 1000)) / alpha[i])
+        h = half_log_snr[i + 1] - half_log_snr[i]
+        following = sigma[i + 1] / sigma[i] * x - alpha[i + 1] * np.expm1(-h) * models[i]
+        if i > 0 and not (steps < 10 and i == steps - 1):
+            r = (half_log_snr[i] - half_log_snr[i - 1]) / h
+            following -= 0.5 * alpha[i + 1] * np.expm1(-h) * (models[i] - models[i - 1]) / r
+        x = following
+    return x
+
+
+def bent(x, t, sin=jnp.sin):
+    """A network that is neither linear nor defined at whole steps only."""
+    return 0.8 * x + 0.3 * sin(1000 * t.reshape(-1, 1, 1, 1, 1) / 70) * x**2
+
+
+@pytest.mark.parametrize("grid", ["time_uniform", "logSNR", "time_quadratic"])
+@pytest.mark.parametrize("steps", [2, 6, 20])
+def test_dpm_solver_on_its_own_grids(grid, steps):
+    """PixArt's published samples are of time_uniform; the network sees steps between the whole ones."""
+    log_alpha = 0.5 * np.log(paths.ALPHA_BAR)
+    points = grids.vp_chain(grid, "dpmpp_2m", steps, paths.ALPHA_BAR)
+    expected = dpm_solver(
+        lambda x, step: bent(x, np.full(1, step / 1000), np.sin),
+        0.3 * NOISE.astype(float),
+        (points + 1) / 1000,
+        lambda time: np.interp(1000 * time - 1, np.arange(1000), log_alpha),
+    )
+    with jax.enable_x64(True):
+        noise = 0.3 * jnp.asarray(NOISE, jnp.float64)
+        found = run(diffusion.make(**VP), "dpmpp_2m", steps, noise, denoise=bent, time_grid=grid)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "grid", ["guided_diffusion_ddim", "linspace", "leading", "trailing", "quadratic", "logSNR"]
+)
+def test_ddim_goes_from_each_time_of_its_grid_to_the_next(grid):
+    with jax.enable_x64(True):
+        noise = 0.3 * jnp.asarray(NOISE, jnp.float64)
+        found = run(diffusion.make(**VP), "ddim", 5, noise, denoise=bent, time_grid=grid)
+    points = grids.vp_chain(grid, "ddim", 5, paths.ALPHA_BAR)
+    assert points[-1] == (0 if grid == "logSNR" else -1)
+    x = 0.3 * NOISE.astype(float)
+    for now, after in itertools.pairwise(points):
+        old, new = (
+            1.0 if k < 0 else np.exp(np.interp(k, np.arange(1000), np.log(paths.ALPHA_BAR)))
+            for k in (now, after)
+        )
+        eps = bent(x, np.full(1, now / 1000), np.sin)
+        x = np.sqrt(new) * (x - np.sqrt(1 - old) * eps) / np.sqrt(old) + np.sqrt(1 - new) * eps
+    np.testing.assert_allclose(found, x, rtol=1e-9)
+
+
+@pytest.mark.parametrize("sampler", PATH_OF)
+def test_every_grid_of_a_sampler_ends_in_data(sampler):
+    """No NaN, and with enough steps the mean."""
+    objective = diffusion.make(**FIELDS[PATH_OF[sampler]])
+    for grid in grids.GRIDS[sampler]:
+        x = np.asarray(run(objective, sampler, 50, latents(jnp.eye(5, 4)), time_grid=grid)).reshape(5, 4)
+        assert np.isfinite(x).all(), grid
+        if sampler not in ("sde", "ddpm"):  # the sample of zero noise
+            np.testing.assert_allclose(x[4], MEAN, atol=0.1, err_msg=grid)
 
 
 def test_errors():
@@ -281,6 +418,11 @@ def test_errors():
     for objective, sampler in [(flow, "ddim"), (vp, "euler"), (vp, "none")]:
         with pytest.raises(ValueError, match=r"sampling\.sampler is .* sampled with one of"):
             samplers.make_sampler(objective, sampler, steps=5)
+    with pytest.raises(ValueError, match=r"sampling\.time_grid is 'linspace'; with .*'euler' it must be"):
+        samplers.make_sampler(flow, "euler", steps=5, time_grid="linspace")
+    for options in ({"sde_last_step": "last"}, {"sde_last_step": "mean", "sde_last_step_size": -0.1}):
+        with pytest.raises(ValueError, match=r"sampling\.sde_last_step"):
+            samplers.make_sampler(flow, "sde", steps=5, **options)
     for objective, steps in [(flow, 0), (vp, 0), (vp, 1001)]:
         with pytest.raises(ValueError, match=f"sampling.steps is {steps}"):
             samplers.make_sampler(

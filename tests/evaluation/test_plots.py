@@ -52,7 +52,7 @@ def test_video_is_a_row_of_frames(tmp_path):
             )
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".apng", ".GIF"])
 def test_animation_has_every_frame_at_its_speed(tmp_path, suffix):
     videos = random_images(4, 1, 5, 8, 8)
     path = tmp_path / f"a{suffix}"
@@ -67,6 +67,69 @@ def test_animation_has_every_frame_at_its_speed(tmp_path, suffix):
             top = 6 + plots.CAPTION
             shown = np.asarray(film.convert("L"))[top : top + 64 : 8, 6 : 6 + 64 : 8]
             np.testing.assert_allclose(shown, plots.to_uint8(videos[0, 0, frame]), atol=2)
+
+
+@pytest.mark.parametrize("suffix", [*plots.STILL, ".JPG", ".PNG"])
+def test_a_grid_is_of_the_kind_that_its_name_says(tmp_path, suffix):
+    images = random_images(2, 1, 1, 8, 8)
+    plots.sample_grid(images, [1, 2], tmp_path / f"a{suffix}")
+    plots.sample_grid(images, [1, 2], tmp_path / "b.png")
+    with Image.open(tmp_path / f"a{suffix}") as picture:
+        assert picture.format == plots.STILL[suffix.lower()]
+    shown, wanted = (pixels(tmp_path / name).astype(int) for name in (f"a{suffix}", "b.png"))
+    assert np.abs(shown - wanted).mean() < (3 if "j" in suffix.lower() else 1e-9)
+
+
+def test_pillow_has_the_formats():
+    Image.init()
+    known = Image.registered_extensions()
+    assert {suffix: known[suffix] for suffix in plots.STILL} == plots.STILL
+    assert {suffix: known[suffix] for suffix in plots.MOVING} == plots.MOVING
+    assert set(plots.STILL.values()) <= set(Image.SAVE)
+    assert set(plots.MOVING.values()) <= set(Image.SAVE_ALL)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "name"),
+    [
+        ((7, 1, 1, 8, 8), None, "a.jpg"),
+        ((20, 3, 1, 8, 16), np.arange(20) % 10, "a.jpg"),
+        ((1, 1, 1, 80, 70), [3], "a.JPEG"),
+        ((3, 1, 4, 8, 8), np.arange(3), "a.jpg"),
+        ((5, 1, 4, 8, 8), None, "a.gif"),
+    ],
+)
+def test_the_size_of_a_picture_is_known_before(tmp_path, monkeypatch, shape, labels, name):
+    path = tmp_path / name
+    (plots.animation if name == "a.gif" else plots.sample_grid)(random_images(*shape), labels, path)
+    with Image.open(path) as picture:
+        kind, largest = picture.format, max(picture.size)
+    monkeypatch.setitem(plots.LARGEST, kind, largest)
+    plots.check_size(path, shape, labels)
+    monkeypatch.setitem(plots.LARGEST, kind, largest - 1)
+    with pytest.raises(
+        ValueError, match=rf"{name}: {shape[0]} samples are a picture of .*{largest:,}.* pixels"
+    ):
+        plots.check_size(path, shape, labels)
+
+
+@pytest.mark.parametrize(("name", "largest"), [("a.jpg", 65_500), ("a.webp", 16_383)])
+def test_what_a_format_takes_is_written(tmp_path, name, largest):
+    """The largest side that `LARGEST` says, and one pixel more is refused by the format's writer."""
+    assert plots.LARGEST[(plots.STILL | plots.MOVING)[name[1:]]] == largest
+    Image.new("L", (largest, 1)).save(tmp_path / name)
+    with pytest.raises((OSError, ValueError)):
+        Image.new("L", (largest + 1, 1)).save(tmp_path / name)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nothing_is_drawn_from_what_is_not_finite(tmp_path, value):
+    images = random_images(2, 1, 2, 8, 8)
+    images[1, 0, 1, 3, 4] = value
+    for draw, name in [(plots.sample_grid, "a.png"), (plots.animation, "a.gif")]:
+        with pytest.raises(ValueError, match="not finite"):
+            draw(images, None, tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 def test_to_uint8_rounds_and_clips():
@@ -92,7 +155,7 @@ def test_wrong_samples_are_refused(tmp_path, shape, labels, message):
 
 
 def test_animation_names_its_formats(tmp_path):
-    with pytest.raises(ValueError, match=r"\.gif, \.webp"):
+    with pytest.raises(ValueError, match=r"\.gif, \.webp, \.apng"):
         plots.animation(np.zeros((1, 1, 2, 8, 8)), None, tmp_path / "a.mp4")
 
 

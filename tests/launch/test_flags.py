@@ -29,6 +29,9 @@ def test_flags_of_the_launch_are_taken_and_the_rest_is_left():
         ([*PLACE, "--process-id=2"], "--process-id=2 must be 0 to 1 with --processes=2"),
         ([*PLACE, "--processes=two"], "--processes: invalid int value: 'two'"),
         (["--start-timeout=0"], "--start-timeout=0 must be positive, in seconds"),
+        (["--start-timeout=inf"], "--start-timeout=inf must be positive, in seconds"),
+        (["--start-timeout=nan"], "--start-timeout=nan must be positive, in seconds"),
+        (["--step-timeout=inf"], "--step-timeout=inf must be positive, in seconds, or 0 for no limit"),
         (["--step-timeout=-1"], "--step-timeout=-1 must be positive, in seconds, or 0 for no limit"),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from ptdit_jax import models
-from ptdit_jax.convert import released
+from ptdit_jax.convert import layouts
 
 FOLDER = pathlib.Path(__file__).parent.parent / "goldens"
 
@@ -61,7 +61,7 @@ class Golden:
         self.tensors = {key[2:]: value for key, value in self.arrays.items() if key.startswith("w/")}
         graphdef, params = nnx.split(nnx.eval_shape(lambda: models.build(self.arch, nnx.Rngs(0))))
         flat = dict(nnx.to_flat_state(params))
-        ours = released.from_released(self.tensors, self.arch)
+        ours = layouts.named("ptdit").from_tensors(self.tensors, self.arch)
         assert set(flat) == set(ours)
         for path, array in ours.items():
             assert flat[path].shape == array.shape, path

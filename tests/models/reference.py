@@ -124,9 +124,12 @@ def position_3d(token, grid, width, sample_size=32, kind="grid"):
     return np.concatenate(parts)
 
 
-def position_2d(token, width, scale=1):
-    """DiT's [column D/2 | row D/2]."""
-    return np.concatenate([sincos(width // 2, token[2] / scale), sincos(width // 2, token[1] / scale)])
+def position_2d(token, width, scale=1, grid=None, base=0):
+    """DiT's [column D/2 | row D/2]; with a base as if the grid had that many rows and columns."""
+    row, column = token[1:]
+    if base:
+        row, column = row * base / grid[1], column * base / grid[2]
+    return np.concatenate([sincos(width // 2, column / scale), sincos(width // 2, row / scale)])
 
 
 # Layers
@@ -372,7 +375,8 @@ def network(arch, p, x, t, condition=None, *, window=(1, 1, 1), ratio=None):
             z[token] = linear(p["patch_embedding"], pixels.astype(np.float64).reshape(-1))
             if arch.family in ("dit", "dam", "pixart"):
                 scale = max(arch.sample_size // 64, 1) if arch.family == "pixart" else 1
-                z[token] += position_2d(token, arch.width, scale)
+                base = arch.sample_size // arch.patch if arch.positions == "rescaled" else 0
+                z[token] += position_2d(token, arch.width, scale, grid, base)
             else:
                 z[token] += position_3d(token, grid, arch.width, arch.sample_size, arch.positions)
 

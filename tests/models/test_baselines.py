@@ -51,6 +51,7 @@ def baseline(family, condition="class", **fields):
         (DIT, (3, 4, 6)),  # frames have the same positions
         (baseline("dit", time_input="1-t"), (1, 6, 10)),
         (baseline("pixart", "text", sample_size=128), (1, 6, 10)),
+        (baseline("pixart", "text", sample_size=128, positions="rescaled"), (1, 6, 10)),
         (baseline("dam"), (1, 8, 12)),
         (baseline("dam", attention_chunk=4), (1, 10, 14)),  # windows that the grid does not fill
         (baseline("dam", mediators=(2, 9, 1)), (3, 4, 6)),

@@ -107,6 +107,21 @@ def test_samples_of_a_batch_do_not_see_each_other():
     np.testing.assert_array_equal(first, tiny.run(model, x, t, (text, mask), window=(1, 2, 2))[0])
 
 
+@pytest.mark.parametrize("family", ["ptdit", "pixart"])
+def test_a_mask_of_zeros_is_no_mask_as_in_the_release(family):
+    """A bias of -10000 on every key changes no softmax: the reference has it so, in float64."""
+    fields = {"shift_every": 0, "giim": False, "zero_linears": False} if family == "pixart" else {}
+    arch = tiny.architecture("text", family=family, depth=1, **fields)
+    model, (x, t, (text, mask)) = tiny.network(arch), tiny.inputs(arch, (1, 4, 4))
+    mask = mask.copy()
+    mask[1] = 0
+    out = tiny.run(model, x, t, (text, mask), window=(1, 2, 2))
+    expected = reference.network(arch, tiny.numbers(model), x, t, (text, mask), window=(1, 2, 2))
+    np.testing.assert_allclose(out, expected, atol=5e-5 * np.abs(expected).max(), rtol=0)
+    mask[1] = 1
+    np.testing.assert_array_equal(out, tiny.run(model, x, t, (text, mask), window=(1, 2, 2)))
+
+
 def test_masked_text_cannot_influence_the_output():
     arch = tiny.architecture("text")
     model, (x, t, (text, mask)) = tiny.network(arch), tiny.inputs(arch, (1, 6, 6))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptdit_jax.models.position import positions_2d, positions_3d, sincos
+from ptdit_jax.models.position import positions_2d, positions_3d, sincos, whole_table
 from tests.models import reference, tiny
 
 SIZES = [(1, 4, 4), (1, 3, 5), (3, 7, 2), (2, 1, 6)]
@@ -26,6 +26,61 @@ def test_positions_2d(grid):
     table = positions_2d(grid, 16)
     for token in reference.tokens(grid):
         np.testing.assert_allclose(table[token], reference.position_2d(token, 16), atol=1e-6)
+
+
+@pytest.mark.parametrize("base", [4, 16, 64])
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize("grid", [(1, 12, 24), (1, 16, 16), (2, 5, 3), (1, 40, 9)])
+def test_rescaled_positions(grid, scale, base):
+    """PixArt's multi-scale rule, token by token: i / (h / base) / scale, and so for columns."""
+    table = positions_2d(grid, 16, scale, base)
+    for token in reference.tokens(grid):
+        expected = reference.position_2d(token, 16, scale, grid, base)
+        np.testing.assert_allclose(table[token], expected, rtol=0, atol=1e-6)
+    counted = positions_2d(grid, 16, scale)
+    assert np.array_equal(table, counted) == (grid[1:] == (base, base))  # bit for bit at the declared size
+
+
+def test_rescaled_positions_are_those_of_pixart_and_diffusers():
+    """Against a restatement of `get_2d_sincos_pos_embed` with whole arrays, in its float32 grid."""
+
+    def published(width, size, base, scale):
+        rows, columns = (np.arange(n, dtype=np.float32) / (n / base) / scale for n in size)
+        grid = np.stack(np.meshgrid(columns, rows))  # columns first
+
+        def half(position):
+            omega = 1 / 10000 ** (np.arange(width // 4) / (width / 4))
+            out = np.einsum("m,d->md", position.reshape(-1), omega)
+            return np.concatenate([np.sin(out), np.cos(out)], axis=1)
+
+        return np.concatenate([half(grid[0]), half(grid[1])], axis=1)
+
+    for size, base, scale in (((12, 24), 16, 1), ((64, 64), 64, 2), ((48, 80), 64, 2), ((7, 9), 32, 1)):
+        table = positions_2d((1, *size), 48, scale, base).reshape(-1, 48)
+        np.testing.assert_allclose(table, published(48, size, base, scale), rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "sample_size", "positions", "scale", "base"),
+    [
+        ("pixart", 32, "rescaled", 1, 16),
+        ("pixart", 128, "rescaled", 2, 64),
+        ("pixart", 128, "grid", 2, 0),
+        ("dit", 32, "grid", 1, 0),
+        ("dit", 128, "rescaled", 1, 64),  # as diffusers' DiT, whose declared range is that of its grid
+        ("dam", 32, "rescaled", 1, 16),
+    ],
+)
+def test_each_family_rescales_by_its_declared_size(family, sample_size, positions, scale, base):
+    fields = {"mediators": (1, 2, 2)} if family == "dam" else {}
+    condition = "text" if family == "pixart" else "class"
+    fields |= {"family": family, "shift_every": 0, "giim": False, "zero_linears": False, "depth": 1}
+    arch = tiny.architecture(condition, sample_size=sample_size, positions=positions, **fields)
+    grid = (1, 12, 24)
+    table = whole_table(tiny.abstract(arch).position_tables(grid), grid)
+    np.testing.assert_array_equal(table, positions_2d(grid, 16, scale, base))
+    if (sample_size, positions, family) == (32, "rescaled", "pixart"):
+        assert np.abs(table - positions_2d(grid, 16)).max() > 1.8  # how wrong counted positions were there
 
 
 def test_sincos_by_hand():

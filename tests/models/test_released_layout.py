@@ -11,9 +11,10 @@ from flax import nnx
 
 from configs import common
 from ptdit_jax import models
-from ptdit_jax.convert import released
+from ptdit_jax.convert import layouts
 
-BUFFER = released.BUFFER["ptdit"]
+released = layouts.named("ptdit")
+BUFFER = released.buffer
 FILE = pathlib.Path(__file__).parent.parent / "goldens" / "released_t2i_xl_state_dict.json"
 
 
@@ -64,7 +65,7 @@ def test_every_released_tensor_has_its_entry_and_shape(arch, spec):
     for entry in released.entries(arch):
         if entry.layer in (None, 0):
             zero = np.broadcast_to(np.zeros((), np.float32), entry.shape)
-            tensor = entry.to_released([zero], arch)
+            tensor = entry.to_file([zero], arch)
             shapes[entry.name] = tensor.shape
             assert [part.shape for part in entry.to_ours(tensor)] == [entry.shape]
     assert shapes == {name: keys[name] for name in shapes}

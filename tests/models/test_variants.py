@@ -85,7 +85,19 @@ def test_learned_variance_doubles_the_output():
         ({"modulated": ("mlp", "norm")}, "model.modulated='norm' is unknown; it is one of 'proxy'"),
         ({"extraction": "max"}, "model.extraction='max' is unknown; it is one of 'average'"),
         ({"injection": "add"}, "model.injection='add' is unknown; it is one of 'cross_attention'"),
-        ({"positions": "rope"}, "model.positions='rope' is unknown; it is one of 'grid', 'released'"),
+        (
+            {"positions": "rope"},
+            "model.positions='rope' is unknown with model.family='ptdit'; it is one of 'auto', 'grid', 'released'",
+        ),
+        ({"positions": "rescaled"}, "model.positions='rescaled' is unknown with model.family='ptdit'"),
+        (
+            {"family": "dit", "variant": "S", "positions": "released"},
+            "model.positions='released' is unknown with model.family='dit'; it is one of 'auto', 'grid', 'rescaled'",
+        ),
+        (
+            {"family": "pixart", "variant": "S", "condition": "text", "sample_size": 1},
+            "model.sample_size must be at least model.patch",
+        ),
         ({"compute_dtype": "float16"}, "model.compute_dtype='float16' is unknown; it is one of 'float32'"),
         (
             {"remat": "all"},
@@ -108,13 +120,32 @@ def test_learned_variance_doubles_the_output():
             {"family": "dam", "variant": "B", "mediators": (1, 0, 8)},
             "model.mediators=.1, 0, 8. must be three",
         ),
-        ({"time_input": "t"}, "model.time_input='t' is unknown; it is one of '1000t', '1-t'"),
+        (
+            {"time_input": "t"},
+            "model.time_input='t' is unknown; it is one of '1000t', '1-t', '1000t_diffusers'",
+        ),
+        (
+            {"size_condition": 8},
+            "model.size_condition=8 is for model.family='pixart' .*, not 'ptdit' of width",
+        ),
+        (
+            {"family": "pixart", "variant": "XL", "condition": "text", "width": 1024, "size_condition": 8},
+            "model.size_condition=8 is for .* of a width that 3 divides, not 'pixart' of width 1024",
+        ),
         ({"time_input": "1-t"}, "model.time_input='1-t' is SiT's, for .* 'dam'; 'ptdit' takes '1000t'"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name_and_value(fields, message):
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         resolved(**fields)
+
+
+@pytest.mark.parametrize("family", VARIANTS)
+def test_positions_are_rescaled_for_pixart_alone_unless_asked_for(family):
+    condition = "text" if family == "pixart" else "class"
+    arch = resolved(family=family, variant="S", condition=condition)
+    assert arch.positions == ("rescaled" if family == "pixart" else "grid")
+    assert resolved(family=family, variant="S", condition=condition, positions="grid").positions == "grid"
 
 
 @pytest.mark.parametrize("family", VARIANTS)

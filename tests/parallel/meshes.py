@@ -67,6 +67,10 @@ NETWORKS = {  # name: (changes, meshes as data x fsdp x tensor x context)
     "text": ({"model.condition": "text", "data.height": 12}, ["1x1x2x2"]),
     "dit": ({"model.family": "dit", "data.height": 18}, ["1x1x2x2"]),
     "dam": ({"model.family": "dam", "model.mediators": (1, 5, 4), "data.height": 18}, ["1x1x2x2"]),
+    "pixart, MS": (
+        {"model.family": "pixart", "model.condition": "text", "model.width": 48, "model.size_condition": 1},
+        ["1x2x1x2"],
+    ),
     "full3d": (  # the block of PixArt-α too
         {
             "model.family": "full3d",

@@ -14,8 +14,10 @@ from ptdit_jax.models.attention import attention
 from ptdit_jax.parallel.axes import AXES, whole
 from ptdit_jax.parallel.chips import CHIPS
 from ptdit_jax.plan import __main__ as plan
-from ptdit_jax.plan.hlo_cost import Collective, Cost
-from ptdit_jax.plan.report import Plan, plan_report, plans_report, purpose_of
+from ptdit_jax.plan.collectives import Collective
+from ptdit_jax.plan.hlo_cost import Cost
+from ptdit_jax.plan.measure import Plan, purpose_of
+from ptdit_jax.plan.report import plan_report, plans_report
 
 ROOT = Path(__file__).parents[2]
 TINY = [

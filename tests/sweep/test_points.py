@@ -1,6 +1,7 @@
 """What a sweep file may be, and that every point is the run that its command line describes."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 import configs.sweeps
 from ptdit_jax import cli
 from ptdit_jax import config as rules
-from ptdit_jax.sweep import plans, points
+from ptdit_jax.sweep import __main__ as sweep
+from ptdit_jax.sweep import counts, plans, points
 from tests.sweep.conftest import FIELDS
 from tests.training.runs import ROOT
 
@@ -26,7 +28,7 @@ def test_every_sweep_is_valid(file):
     sweep = points.load(file, check_data=size == "digits")
     assert len(sweep.points) >= 6
     assert sweep.name == Path(path).stem + ("" if size == "digits" else "_imagenet")
-    assert len({plans.figures(point.config).macs for point in sweep.points}) > 1
+    assert len({counts.count(point.config).macs for point in sweep.points}) > 1
 
 
 def test_the_ablations_are_those_of_table_2_with_three_seeds():
@@ -178,3 +180,34 @@ def test_the_reports_in_the_docs_are_of_these_sweeps(name, tmp_path):
     assert f"{len(sweep.points)} of {len(sweep.points)} runs are done." in text, "run docs/sweeps/make.sh"
     for point in sweep.points:
         assert f'alt="samples of {point.name}, ' in text
+
+
+def test_a_sweep_may_lie_anywhere(sweep_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "Läufe: 1"
+    folder.mkdir()
+    shutil.copyfile(sweep_file([("a", {})]), folder / "tiny.py")
+    for text in (f"~/{folder.name}/tiny.py", f"{folder}/tiny.py", f"~/{folder.name}/tiny.py:digits"):
+        assert points.load(text).name == "tiny"
+    with pytest.raises(ValueError, match="'large' is unknown"):
+        points.load(f"~/{folder.name}/tiny.py:large")
+
+
+@pytest.mark.parametrize(
+    ("flag", "code", "rule"),
+    [
+        ("--workdir=~/file", 1, "file is no folder"),
+        ("--workdir=/sys/a", 1, "cannot be written: "),
+        ("--memory=nan", 2, "--memory=nan must be positive, in GiB, or 0"),
+        ("--memory=inf", 2, "--memory=inf must be positive, in GiB, or 0"),
+    ],
+)
+def test_the_command_is_checked_before_anything_is_planned(
+    sweep_file, tmp_path, monkeypatch, capsys, flag, code, rule
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(plans, "plan", lambda *args, **kwargs: pytest.fail("too late"))
+    assert cli.run(lambda: sweep.main(*sweep.parse([sweep_file([("a", {})]), flag]))) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert rule in line

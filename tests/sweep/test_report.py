@@ -11,7 +11,7 @@ import pytest
 
 from ptdit_jax import config as rules
 from ptdit_jax import plots
-from ptdit_jax.sweep import points, report, runs, tables
+from ptdit_jax.sweep import points, report, runs, tables, variants
 from ptdit_jax.sweep.plans import Plan
 from ptdit_jax.training.metrics import Board
 
@@ -148,8 +148,8 @@ def test_the_report_is_one_whole_file(sweep, tmp_path):
     assert "Of &lt;few&gt; steps." in text
     shown = "".join(page.text)
     assert "5 of 6 runs are done.  Failed: point wide-seed1." in shown
-    variants, all_runs = page.tables
-    assert [row[0] for row in variants[1:]] == ["1", "2", "3"]
+    by_variant, all_runs = page.tables
+    assert [row[0] for row in by_variant[1:]] == ["1", "2", "3"]
     assert len(all_runs) == 7
     report.write(sweep, tables.collect(sweep, {}))
     assert (tmp_path / "report.html").read_text() == text
@@ -157,25 +157,25 @@ def test_the_report_is_one_whole_file(sweep, tmp_path):
 
 def test_findings_are_those_of_the_table(sweep):
     made = [
-        report.Variant(number, name, [{"macs": macs, "frechet_distance": value} for value in FRECHET[name]])
+        variants.Variant(number, name, [{"macs": macs, "frechet_distance": value} for value in FRECHET[name]])
         for number, (name, macs) in enumerate((("small", 5), ("wide", 4), ("dit", 9)), 1)
     ]
-    (sentence,) = report.findings(made, {"frechet_distance": "lower"})
+    (sentence,) = variants.findings(made, {"frechet_distance": "lower"})
     assert sentence == (
         "Fréchet distance (lower is better): best dit with 1.05 (1 to 1.1), worst wide with 2.7 (2.4 to 3).  "
         "Not apart from the best: none.  Nothing is as cheap and better than: wide, small, dit."
     )
-    (sentence,) = report.findings(made[:2], {"frechet_distance": "lower"})
+    (sentence,) = variants.findings(made[:2], {"frechet_distance": "lower"})
     assert "Not apart from the best: wide." in sentence
-    once = [report.Variant(1, "a", made[0].rows[:1])]
-    assert "trained once" in report.findings(once, {"frechet_distance": "lower"})[-1]
+    once = [variants.Variant(1, "a", made[0].rows[:1])]
+    assert "trained once" in variants.findings(once, {"frechet_distance": "lower"})[-1]
 
 
 @pytest.mark.parametrize("direction", ["lower", "higher"])
 def test_the_pareto_front_is_that_of_a_loop(direction):
     rng = np.random.default_rng(0)
     made = [
-        report.Variant(i, str(i), [{"macs": int(macs), "metric": float(value)}])
+        variants.Variant(i, str(i), [{"macs": int(macs), "metric": float(value)}])
         for i, (macs, value) in enumerate(rng.integers(0, 8, (40, 2)))
     ]
     sign = 1 if direction == "lower" else -1
@@ -185,16 +185,16 @@ def test_the_pareto_front_is_that_of_a_loop(direction):
         return any(a <= fact[0] and b <= fact[1] and (a, b) != fact for a, b in facts)
 
     expected = sorted(fact for fact in facts if not dominated(fact))
-    assert [(v["macs"], sign * v["metric"]) for v in report.pareto(made, "metric", direction)] == expected
+    assert [(v["macs"], sign * v["metric"]) for v in variants.pareto(made, "metric", direction)] == expected
 
 
 def test_variants_that_differ_in_the_ratio_alone_make_a_line():
     def variant(number, ratio, extraction="average"):
         row = {"ratio": ratio, "model.extraction": extraction, "compression.fixed": str(ratio)}
-        return report.Variant(number, str(number), [row])
+        return variants.Variant(number, str(number), [row])
 
     made = [variant(1, 16), variant(2, 4), variant(3, 4, "random"), variant(4, None)]
-    (line,) = report.ratio_lines(made, ["compression.fixed", "model.extraction"])
+    (line,) = variants.ratio_lines(made, ["compression.fixed", "model.extraction"])
     assert [one.number for one in line] == [2, 1]
 
 

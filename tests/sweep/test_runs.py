@@ -1,6 +1,8 @@
 """The order of runs, failures and stops, with a stand-in for training that takes no time; and what schedulers get."""
 
+import dataclasses
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -155,8 +157,9 @@ def test_status_is_a_table(stand_in, sweep_file, capsys):
     run(made)
     assert sweep.show_status(made, {}) == 0
     shown = capsys.readouterr().out
-    assert "| bad   | failed |  0 of 12 |" in shown
-    assert "| good  |   done | 12 of 12 | 0.5000 |" in shown
+    bad, good = ([cell.strip() for cell in line.split("|")] for line in shown.splitlines()[2:4])
+    assert bad[1:4] == ["bad", "failed", "0 of 12"]
+    assert good[1:5] == ["good", "done", "12 of 12", "0.5000"]
     assert shown.endswith("1 failed, 1 done\n")
 
 
@@ -313,3 +316,10 @@ time.sleep(100)
         assert time.monotonic() < end
         time.sleep(0.05)
     parent.stdout.close()
+
+
+def test_the_log_of_an_array_may_lie_in_a_folder_of_any_name(stand_in, tmp_path):
+    made = dataclasses.replace(stand_in(["a"]), workdir=tmp_path / "Läufe 100%")
+    (line,) = (line for line in schedulers.array(made, made.points).splitlines() if "--output" in line)
+    words = shlex.split(line.removeprefix("#SBATCH "))  # sbatch takes quotes as a shell does, and %% for a %
+    assert words == [f"--output={tmp_path}/Läufe 100%%/slurm-%A_%a.log"]

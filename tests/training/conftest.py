@@ -62,3 +62,14 @@ def tiny():
         return config, [f"--config.{name}={value}" for name, value in wanted.items()]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, tiny):
+    """The folder of a short run."""
+    from ptdit_jax import train
+
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    fields = {"train__steps": 6, "evaluation__name": "none", "sampling__count": 2, "sampling__batch": 2}
+    assert train.main(tiny(**fields)[0], workdir) == 0
+    return workdir

@@ -3,15 +3,17 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs import c2i_digits
-from ptdit_jax import cli, sample, train
+from ptdit_jax import cli, sample
+from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.generate import NotFinite, labels_in_turn, sample_keys
 from ptdit_jax.experiment.generate import generate as generate_samples
-from ptdit_jax.experiment.generate import labels_in_turn, sample_keys
 from ptdit_jax.parallel.mesh import make_mesh
 
 
@@ -21,20 +23,20 @@ def network(params, x, t, label, keys):
     return (grey - x) * params * (1 + t[:, None, None, None, None])
 
 
-def generate(labels, *, classes=10, seed=0, **fields):
+def generate(labels, *, classes=10, seed=0, network=network, params=0.9, shape=(1, 2, 4, 6), **fields):
     config = c2i_digits.get_config()
     path = {"path": "vp", "prediction": "v", "times": "uniform"}
     config.diffusion.update(path if fields.get("sampler") == "ddpm" else {})
     config.sampling.update({"steps": 4, "batch": 8, "guidance": 1.5} | fields)
     experiment = dataclasses.replace(
         build(config),
-        shape=(1, 2, 4, 6),
+        shape=shape,
         classes=classes,
         network=network,
     )
     return generate_samples(
         experiment,
-        np.float32(0.9),
+        np.float32(params),
         np.asarray(labels, np.int32),
         sampling=config.sampling,
         seed=seed,
@@ -75,21 +77,38 @@ def test_guidance_goes_to_the_network():
     np.testing.assert_allclose(generate(labels, guidance=3.0, guidance_interval=(0.0, 0.0)), none, atol=1e-5)
 
 
+def test_some_channels_are_guided_and_the_others_not():
+    """The network treats channels apart, so that the first three are those of guidance, the fourth of none."""
+    labels, shape = [4, 2], (4, 1, 2, 2)
+    options = {"shape": shape, "steps": 6, "guidance": 4.0}
+    some = generate(labels, guidance_channels=3, **options)
+    np.testing.assert_allclose(some[:, :3], generate(labels, **options)[:, :3], atol=1e-6)
+    np.testing.assert_allclose(some[:, 3], generate(labels, **options | {"guidance": 1.0})[:, 3], atol=1e-6)
+    assert np.abs(some[:, 3] - generate(labels, **options)[:, 3]).max() > 0.01
+
+
+def test_grids_and_last_steps_reach_the_sampler():
+    """The fields of the config, and what they change: nothing where they say what is done anyway."""
+    plain = generate([4, 2], sampler="sde")
+    for fields, same in (
+        ({"time_grid": "even"}, True),
+        ({"sde_last_step": "tweedie"}, True),
+        ({"sde_last_step": "mean"}, False),
+        ({"sde_last_step": "mean", "sde_last_step_size": 0.04}, False),
+    ):
+        samples = generate([4, 2], sampler="sde", **fields)
+        assert (np.abs(samples - plain).max() < 1e-5) == same, fields
+    grids = [generate([4, 2], time_grid=grid) for grid in ("auto", "sit", "flow_match_euler")]
+    assert all(np.isfinite(samples).all() for samples in grids)
+    assert len({samples.tobytes() for samples in grids}) == 3
+
+
 def test_labels_in_turn():
     np.testing.assert_array_equal(labels_in_turn(5, 3), [0, 1, 2, 0, 1])
     np.testing.assert_array_equal(labels_in_turn(2, 3, only=2), [2, 2])
     for label in (-1, 3):
         with pytest.raises(ValueError, match=f"--label={label} must be in"):
             labels_in_turn(2, 3, only=label)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory, tiny):
-    """The folder of a short run."""
-    workdir = tmp_path_factory.mktemp("trained") / "run"
-    fields = {"train__steps": 6, "evaluation__name": "none", "sampling__count": 2, "sampling__batch": 2}
-    assert train.main(tiny(**fields)[0], workdir) == 0
-    return workdir
 
 
 def command(trained, *arguments):
@@ -136,6 +155,15 @@ def test_another_size(trained, tmp_path):
         (("--ema", 0.5), "sampling.ema=0.5 must be one of"),
         (("--steps", 0), "sampling.steps is 0"),
         (("--batch", 0), "sampling.batch=0 must be at least 1"),
+        (("--guidance-channels", 2), "sampling.guidance_channels=2 must be at most model.channels=1"),
+        (
+            ("--time-grid", "leading"),
+            "sampling.time_grid is 'leading'; with .*'euler' it must be one of",
+        ),
+        (
+            ("--sde-last-step", "none", "--sde-last-step-size", 0.1),
+            "sampling.sde_last_step_size is 0.1; with",
+        ),
     ],
 )
 def test_mistakes(trained, arguments, message):
@@ -158,3 +186,42 @@ def test_keys_are_those_of_the_label_and_its_turn():
     alone = np.asarray(jax.random.key_data(sample_keys(5, np.array([2, 2, 2], np.int32))))
     np.testing.assert_array_equal(keys[[0, 2, 3]], alone)
     assert len({tuple(key) for key in keys.tolist()}) == 4
+
+
+def bad_below(limit):
+    """The network, but what it says of class 3 is no number at times below a limit."""
+
+    def bad(params, x, t, label, keys):
+        is_bad = (label == 3) & (t < limit)
+        return jnp.where(is_bad[:, None, None, None, None], jnp.nan, network(params, x, t, label, keys))
+
+    return bad
+
+
+@pytest.mark.parametrize("sampler", ["heun", "ddpm"])
+def test_samples_that_are_not_finite_are_an_error_with_where_it_began(sampler):
+    """The third of the batches has class 3, and the network fails from an evaluation on."""
+    objective = build(c2i_digits.get_config()).objective
+    if sampler == "ddpm":
+        objective = dataclasses.replace(objective, path=None, prediction="v")
+    times = np.float32(make_sampler(objective, sampler, steps=4).table["t"])
+    number = int(np.flatnonzero(times < times[2])[0])
+    labels = [0, 1, 2, 4, 5, 3, 6]
+    with pytest.raises(NotFinite) as caught:
+        generate(labels, network=bad_below(times[2]), sampler=sampler, batch=2)
+    assert str(caught.value) == (
+        "1 of 2 samples made together are not finite, the first (label 3) since evaluation "
+        f"{number + 1} of {len(times)}, at t = {times[number]:.4g} ({sampler}, 4 steps, guidance 1.5); the guidance "
+        "may be too large"
+    )
+    assert caught.value.code == cli.FAILURE
+    before = generate(labels[:4], sampler=sampler, batch=2)
+    np.testing.assert_allclose(caught.value.samples, before, atol=1e-6)
+
+
+def test_parameters_that_are_not_finite_are_named():
+    with pytest.raises(
+        NotFinite, match=r"^2 of 2 samples .* evaluation 1 of 7.*; nor are the parameters$"
+    ) as caught:
+        generate([0, 1], params=np.inf)
+    assert caught.value.samples.shape == (0, 1, 2, 4, 6)

@@ -172,13 +172,30 @@ def test_guidance_by_the_empty_caption_of_the_run_or_of_the_file(trained, tmp_pa
     assert sample.read_text(args, config_for("", sampling__guidance=1.0), tmp_path)[1] is None
 
 
+def test_the_empty_caption_of_a_copied_step_is_beside_it(trained, tmp_path):
+    step = next((trained / "checkpoints").iterdir())
+    (tmp_path / "run").symlink_to(trained)
+    assert (
+        null_text.folder_of(step)
+        == null_text.folder_of(tmp_path / "run" / "checkpoints" / step.name)
+        == trained
+    )
+    run = tmp_path / "copy of the run"
+    shutil.copytree(step, run / "best")
+    assert null_text.folder_of(run / "best") == run / "best"  # where it may be put
+    shutil.copyfile(trained / NULL_FILE, run / NULL_FILE)
+    assert null_text.folder_of(run / "best") == run
+    shutil.copyfile(trained / NULL_FILE, run / "best" / NULL_FILE)
+    assert null_text.folder_of(run / "best") == run / "best"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "needs --text FILE.npz"),
         (("--label", 1), "--label=1 must not be given: the model has model.condition='text'"),
         (("--caption", "a three"), "--caption=.* is for models of data.name='captioned_digits'.*'arrays'"),
-        (("--text", "absent.npz"), "absent.npz: cannot be read"),
+        (("--text", "absent.npz"), "absent.npz: No such file or directory"),
     ],
 )
 def test_mistakes(trained, arguments, message):

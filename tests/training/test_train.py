@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from ptdit_jax import cli, train
+from ptdit_jax import cli, sample, train
 from tests.training import runs
 
 
@@ -29,9 +29,13 @@ def table(workdir):
         return {name: np.array(column) for name, *column in zip(*csv.reader(file), strict=True)}
 
 
-def assert_same_run(one, other):
-    for name in ("metrics.csv", "config.json", "evaluation.json", "samples.png"):
+def assert_same_files(one, other, names):
+    for name in names:
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
+
+
+def assert_same_run(one, other):
+    assert_same_files(one, other, ("metrics.csv", "config.json", "evaluation.json", "samples.png"))
     ours, theirs = (runs.contents(folder / "checkpoints" / "24") for folder in (one, other))
     assert set(ours) == {"params", "ema_0.9", "ema_0.99", "train", "progress", "config"}
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
@@ -100,6 +104,59 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(reference, tmp_p
     assert (workdir / "samples.png").exists()
     assert runs.rows(workdir) == 28
     assert (workdir / "metrics.csv").read_bytes().startswith((reference / "metrics.csv").read_bytes())
+
+
+def test_a_run_goes_on_from_before_a_damaged_checkpoint_only_when_told_and_then_bit_for_bit(
+    reference, tmp_path, tiny, capsys
+):
+    """One byte of an array differs.  Whatever reads it says so first; the run may then go on from step 20."""
+    workdir = tmp_path / "run"
+    shutil.copytree(reference, workdir)
+    folder = workdir / "checkpoints"
+    largest = max((folder / "24" / "ema_0.9").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    name = largest.relative_to(folder / "24")
+    damage = f"checkpoint {folder}/24 is damaged: {name} has other bytes than were written; "
+
+    def error(main):
+        assert cli.run(main) == cli.FAILURE
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    config, _ = tiny()
+    assert error(lambda: train.main(config, workdir)) == (
+        f"error: {damage}--config.checkpoint.on_damage=previous goes on from {folder}/20, the newest that is whole"
+    )
+    whole = f"error: {damage}whole in {folder}: 20"
+    arguments = sample.parse(["--checkpoint", str(workdir), "--out", str(tmp_path / "a.png")])
+    assert error(lambda: sample.main(arguments)) == whole
+    assert runs.checkpoints(workdir) == {"20", "24"}
+    assert_same_files(workdir, reference, ["metrics.csv", "config.json", "samples.png"])
+
+    config.checkpoint.on_damage = "previous"
+    assert train.main(config, workdir) == 0
+    printed = capsys.readouterr()
+    assert f"warning: {damage}it is now {folder}/damaged-24, and the run goes on from" in printed.err
+    assert f"from {folder}/20" in printed.out
+    assert runs.checkpoints(workdir) == {"20", "24", "damaged-24"}
+    assert (folder / "damaged-24" / name).read_bytes() == content
+    assert_same_files(workdir, reference, ["metrics.csv", "evaluation.json", "samples.png"])
+    ours, theirs = (runs.contents(of / "checkpoints" / "24") for of in (workdir, reference))
+    assert ours.pop("config") == theirs.pop("config") | {"checkpoint": config.checkpoint.to_dict()}
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_a_new_run_does_not_start_with_damaged_parameters(reference, tmp_path, tiny, capsys):
+    shutil.copytree(reference / "checkpoints", tmp_path / "other" / "checkpoints")
+    shutil.rmtree(tmp_path / "other" / "checkpoints" / "24" / "params")
+    config, _ = tiny(train__init_from=str(tmp_path / "other"))
+    assert cli.run(lambda: train.main(config, tmp_path / "run")) == cli.FAILURE
+    folder = tmp_path / "other" / "checkpoints"
+    assert capsys.readouterr().err == (
+        f"error: checkpoint {folder}/24 is damaged: the folder params is missing; whole in {folder}: 20\n"
+    )
 
 
 def test_four_devices_train_as_one_does_and_their_checkpoint_fits_one(reference, tmp_path, tiny):

@@ -644,7 +644,11 @@ class PTDiT(nn.Module):
             return emb + self.class_embedder.embedding_table(condition).float(), None, None
         if self.caption_projection is not None:
             assert isinstance(condition, tuple)
-            return emb, self.caption_projection(condition[0]), condition[1].bool()
+            mask = condition[1].bool()
+            mask = mask | ~mask.any(
+                dim=1, keepdim=True
+            )  # a mask that is all zero is no mask, as in the release
+            return emb, self.caption_projection(condition[0]), mask
         return emb, None, None
 
 

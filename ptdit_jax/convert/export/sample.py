@@ -4,35 +4,49 @@
     python sample.py --text states.npz --out latents.npy            text
     python sample.py --noise noise.npy ...                          from given noise (N, C, F, H, W) at t = 1
 
-states.npz holds the states of a text encoder: text (N, L, E), mask (N, L), 1 = keep, and for guidance those
-of the empty text, null_text (L, E) and null_mask (L,).  What is not given is as in config.json.  A file .npy
-gets the samples as they are, (N, C, F, H, W) float32; a .png can be drawn of pixels, not of latents.
+states.npz holds the states of a text encoder: text (K, L, E), mask (K, L), 1 = keep, and for guidance those
+of the empty text, null_text (L, E) and null_mask (L,); captions come in turn.  What is not given is as in config.json.
+A file .npy gets the samples as they are, (N, C, F, H, W) float32; a .png can be drawn of pixels, not of latents.
 
 On `--device npu` (Ascend) the network runs in bfloat16 with the fused attention of torch_npu; README.md tells
 what has been run on which hardware.
 
-Shapes: N samples, C channels, F frames, H height, W width, L text tokens, E features of the text encoder.
+Exit code: 0 done; 1 a file is missing or cannot be written, memory is too small, or the samples are not finite; 2 the
+command, or the content of a file, is wrong.
+
+Shapes: N samples, C channels, F frames, H height, W width, K captions, L text tokens, E features of the text encoder.
 """
 
 import argparse
 import dataclasses
 import importlib
-import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import numpy as np
-import torch
-from modeling_ptdit import Architecture, Attend, load, npu_attention, read_config, sdpa
+try:
+    import numpy as np
+    import torch
+    from inputs import (
+        check_layout,
+        check_numbers,
+        check_out,
+        check_weights,
+        draft_of,
+        read_condition,
+        read_noise,
+        reason,
+    )
+    from modeling_ptdit import Attend, load, npu_attention, sdpa
+    from samplers import Denoise, flow_rows, flow_sample, guided, vp_rows, vp_sample
+    from settings import read, shift_ratio
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing}: pip install -r requirements.txt, and keep the files of this folder together")
 
-Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # (x_t, t (N,)) -> (N, C or 2C, F, H, W)
-Row = dict[str, float]
-CHAIN = 1000  # steps of the discrete chain of path "vp"
-ALPHA_BAR = np.cumprod(1.0 - np.linspace(1e-4, 0.02, CHAIN))
-SAMPLERS = {"flow": ("euler", "heun", "sde"), "vp": ("ddpm", "ddim", "dpmpp_2m")}
+
+class NotFinite(ArithmeticError):
+    """Samples that are not finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,212 +59,31 @@ class Device:
 
 
 def choose_device(name: str) -> Device:
-    """The device "cpu", "cuda" or "npu"; ends the program with a line where it is not there."""
+    """The device "cpu", "cuda" or "npu"; a ValueError where it is not there."""
     if name == "npu":
         try:
             torch_npu = importlib.import_module("torch_npu")
         except ImportError as error:
-            raise SystemExit(
-                "error: --device npu needs torch_npu: pip install torch_npu, in the version of your PyTorch "
-                "and CANN"
+            raise ValueError(
+                "--device npu needs torch_npu: pip install torch_npu, in the version of your PyTorch and CANN"
             ) from error
         fused = hasattr(torch_npu, "npu_fusion_attention")
         return Device("npu", torch.bfloat16, npu_attention(torch_npu) if fused else sdpa)
     if name == "cuda" and not torch.cuda.is_available():
-        raise SystemExit("error: --device cuda: this PyTorch sees no CUDA device")
+        raise ValueError("--device cuda: this PyTorch sees no CUDA device")
     return Device(name, torch.float32, sdpa)
 
 
-# What config.json says, at the size of the samples.
+def check_device(name: str) -> None:
+    """That a device computes.
 
-
-def window_for(
-    compression: dict[str, Any], frames: int, height_px: int, width_px: int
-) -> tuple[int, int, int]:
-    """The window of a size: the fixed one, or that of the nearest resolution (in log) of the table."""
-    if compression["fixed"]:
-        return tuple(compression["fixed"])
-    table = {int(name[2:]): value for name, value in compression.items() if name.startswith("px")}
-    side = math.sqrt(height_px * width_px)
-    _, ratio_h, ratio_w = table[min(table, key=lambda row: abs(math.log(row / side)))]
-    return (1 if frames == 1 else compression["video_frames"], ratio_h, ratio_w)
-
-
-def shift_ratio(
-    diffusion: dict[str, Any], data: dict[str, Any], frames: int, height_px: int, width_px: int
-) -> float:
-    """r of the resolution shift of flow times, r·u / (1 + (r-1)·u): √(H·W / 512²)·√T·scale, or 1."""
-    if diffusion["shift"] == "none":
-        return 1.0
-    duration = frames
-    if diffusion["shift"] == "released":
-        pixel_frames = data["pixel_frames"] if frames == data["frames"] and data["pixel_frames"] else frames
-        duration = 1 if pixel_frames == 1 else pixel_frames // 17 * 5
-    return math.sqrt(height_px * width_px / 512**2) * math.sqrt(duration) * diffusion["shift_scale"]
-
-
-# Samplers: a table of rows, one for each evaluation of the network, and the update that follows it.
-
-
-def flow_rows(sampler: str, steps: int, ratio: float) -> Iterator[Row]:
-    """Rows of the path x_t = (1-t)·x0 + t·eps: time and length of each evaluation's step."""
-    u = 1 - np.arange(steps + 1) / steps
-    t = ratio * u / (1 + (ratio - 1) * u)
-    for i, (now, after) in enumerate(itertools.pairwise(t)):
-        last = i == steps - 1
-        yield {"t": now, "h": now - after, "correct": False, "last": last}
-        if sampler == "heun" and not last:
-            yield {"t": after, "h": now - after, "correct": True, "last": last}
-
-
-def flow_sample(
-    denoise: Denoise, x: torch.Tensor, rows: list[Row], sampler: str, generator: torch.Generator
-) -> torch.Tensor:
-    """Data from noise x (N, C, F, H, W); the network predicts x0 - eps.
-
-    Euler; Heun, whose last step is Euler's; Euler-Maruyama on the reverse SDE with w = 2t (arXiv 2401.08740).
+    Raises:
+      ValueError: it does not, with what PyTorch says.
     """
-    start, first = x, x
-    for row in rows:
-        t, h = row["t"], row["h"]
-        velocity = denoise(x, torch.full((len(x),), t))[:, : x.shape[1]]
-        if row["correct"]:
-            x = start + h * (first + velocity) / 2
-            continue
-        start, first = x, velocity
-        if sampler == "sde" and not row["last"]:
-            eps = x - (1 - t) * velocity
-            noise = torch.randn(x.shape, generator=generator)
-            x = x + h * (velocity - eps) + math.sqrt(2 * t * h) * noise
-        else:
-            x = x + h * velocity
-    return x
-
-
-def vp_rows(sampler: str, steps: int) -> Iterator[Row]:
-    """Rows of DiT's variance-preserving chain, from its noisiest step to the data."""
-    if sampler == "dpmpp_2m":  # squares of evenly spread numbers
-        squares = np.round((CHAIN - 1) * np.linspace(1, 0, steps) ** 2).astype(int)
-        chain = np.maximum(squares, np.arange(steps)[::-1])
-    else:
-        chain = np.round(np.linspace(CHAIN - 1, 0, steps)).astype(int)
-    now = ALPHA_BAR[chain]
-    after = np.append(now[1:], 1.0)
-    beta = 1 - now / after
-    variance = beta * (1 - after) / (1 - now)  # of the posterior; 0 in the last step, whose log is never used
-    variance[-1] = variance[-2] if steps > 1 else beta[-1]
-    half_log_snr = np.log(np.sqrt(now) / np.sqrt(1 - now))
-    for i in range(steps):
-        past = 0.0
-        if 0 < i < steps - 1:
-            past = (half_log_snr[i + 1] - half_log_snr[i]) / (2 * (half_log_snr[i] - half_log_snr[i - 1]))
-        yield {
-            "t": chain[i] / CHAIN,
-            "alpha": math.sqrt(now[i]),
-            "sigma": math.sqrt(1 - now[i]),
-            "alpha_after": math.sqrt(after[i]),
-            "sigma_after": math.sqrt(1 - after[i]),
-            "x0_coefficient": beta[i] * math.sqrt(after[i]) / (1 - now[i]),
-            "xt_coefficient": (1 - after[i]) * math.sqrt(1 - beta[i]) / (1 - now[i]),
-            "log_variance": math.log(variance[i]),
-            "log_beta": math.log(beta[i]),
-            "past": past,
-            "last": i == steps - 1,
-        }
-
-
-def vp_sample(
-    denoise: Denoise,
-    x: torch.Tensor,
-    rows: list[Row],
-    sampler: str,
-    generator: torch.Generator,
-    *,
-    prediction: str,
-    learn_variance: bool,
-) -> torch.Tensor:
-    """Data from noise x (N, C, F, H, W).
-
-    DDPM (arXiv 2006.11239), DDIM (2010.02502) or DPM-Solver++(2M) (2211.01095).
-    """
-    channels, x0_before = x.shape[1], None
-    for row in rows:
-        alpha, sigma = row["alpha"], row["sigma"]
-        output = denoise(x, torch.full((len(x),), row["t"]))
-        value = output[:, :channels]
-        if prediction == "eps":
-            x0, eps = (x - sigma * value) / alpha, value
-        elif prediction == "x0":
-            x0, eps = value, (x - alpha * value) / sigma
-        else:  # v = alpha·eps - sigma·x0
-            x0, eps = alpha * x - sigma * value, sigma * x + alpha * value
-        if sampler == "ddim":
-            x = row["alpha_after"] * x0 + row["sigma_after"] * eps
-        elif sampler == "dpmpp_2m":
-            keep = row["sigma_after"] / sigma
-            gain = row["alpha_after"] - alpha * keep
-            extrapolated = x0 if x0_before is None else (1 + row["past"]) * x0 - row["past"] * x0_before
-            x, x0_before = keep * x + gain * extrapolated, x0
-        else:
-            mean = row["x0_coefficient"] * x0 + row["xt_coefficient"] * x
-            log_variance: Any = torch.tensor(row["log_beta"])
-            if learn_variance:
-                fraction = (output[:, channels:] + 1) / 2
-                log_variance = fraction * row["log_beta"] + (1 - fraction) * row["log_variance"]
-            noise = torch.randn(x.shape, generator=generator)
-            x = mean if row["last"] else mean + torch.exp(log_variance / 2) * noise
-    return x
-
-
-def guided(
-    network: Callable[[torch.Tensor, torch.Tensor, Any], torch.Tensor],
-    condition: Any,
-    null: Any,
-    scale: float,
-    interval: tuple[float, float],
-) -> Denoise:
-    """Classifier-free guidance (arXiv 2207.12598) of every predicted channel, for t inside the interval."""
-    if scale == 1:
-        return lambda x, t: network(x, t, condition)
-
-    def join(a: Any, b: Any) -> Any:
-        return tuple(map(join, a, b)) if isinstance(a, tuple) else torch.cat([a, b])
-
-    both = join(condition, null)
-
-    def denoise(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        conditional, unconditional = network(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
-        low, high = torch.tensor(interval, dtype=t.dtype)  # rounded as t is: 0.3 is inside [0, 0.3]
-        extra = scale - 1 if low <= t[0] <= high else 0.0
-        channels = x.shape[1]
-        direction = conditional[:, :channels] - unconditional[:, :channels]
-        return torch.cat([conditional[:, :channels] + extra * direction, conditional[:, channels:]], dim=1)
-
-    return denoise
-
-
-def read_condition(args: argparse.Namespace, arch: Architecture, count: int) -> tuple[Any, Any]:
-    """The condition of `count` samples and the null condition, on the CPU; ends the program if one lacks."""
-    if arch.condition == "none":
-        return None, None
-    if arch.condition == "class":
-        if args.label is not None and not 0 <= args.label < arch.classes:
-            raise SystemExit(f"error: --label {args.label} must be in [0, {arch.classes})")
-        labels = (
-            torch.arange(count) % arch.classes if args.label is None else torch.full((count,), args.label)
-        )
-        return labels, torch.full((count,), arch.classes)
-    if args.text is None:
-        raise SystemExit("error: a text model needs --text, the states of its text encoder (see --help)")
-    with np.load(args.text) as file:
-        states = {name: torch.from_numpy(file[name]) for name in file.files}
-    absent = {"text", "mask", "null_text", "null_mask"} - set(states)
-    if absent:
-        raise SystemExit(f"error: --text {args.text} lacks {', '.join(sorted(absent))}")
-    pick = torch.arange(count) % len(states["text"])
-    null_text = states["null_text"].reshape(1, *states["text"].shape[1:]).expand(count, -1, -1)
-    null_mask = states["null_mask"].reshape(1, -1).expand(count, -1)
-    return (states["text"][pick], states["mask"][pick]), (null_text, null_mask)
+    try:
+        torch.zeros(1, device=name)
+    except Exception as error:  # each backend has errors of its own
+        raise ValueError(f"--device {name} does not work: {reason(error)}") from error
 
 
 def to_device(value: Any, device: str) -> Any:
@@ -273,17 +106,30 @@ def grid(images: np.ndarray) -> np.ndarray:
     return page.reshape(rows * height, -1, channels).repeat(4, axis=0).repeat(4, axis=1)
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program."""
+        self.exit(2, f"error: {' '.join(message.split())}; --help tells what there is\n")
+
+
+def path(text: str) -> Path:
+    """A path as typed; ~ is the home folder."""
+    return Path(text).expanduser()
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument
-    add("--folder", type=Path, default=Path(__file__).parent, help="of config.json and model.safetensors")
+    add("--folder", type=path, default=Path(__file__).parent, help="of config.json and model.safetensors")
     add("--label", type=int, help="class of every sample; without it, all classes in turn")
-    add("--text", type=Path, metavar="FILE.npz", help="states of the text encoder")
-    add("--noise", type=Path, metavar="FILE.npy", help="initial noise; its length is the count")
-    add("--count", type=int, default=16)
+    add("--text", type=path, metavar="FILE.npz", help="states of the text encoder")
+    add("--noise", type=path, metavar="FILE.npy", help="initial noise; its length is the count")
+    add("--count", type=int, help="samples to make (default 16)")
     add("--batch", type=int, default=16, help="samples made together")
     add("--seed", type=int, default=0)
     add("--sampler", help="flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m")
@@ -294,40 +140,39 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--width", type=int, help="latent columns")
     add("--device", choices=("cpu", "cuda", "npu"), default="cpu")
     add("--dtype", choices=("float32", "bfloat16"), help="default: float32, on an npu bfloat16")
-    add("--out", type=Path, default=Path("samples.png"), metavar="FILE", help=".png or .npy")
+    add("--out", type=path, default=Path("samples.png"), metavar="FILE", help=".png or .npy")
+    add("--debug", action="store_true", help="show where an error comes from")
     return parser.parse_args(argv)
 
 
 @torch.no_grad()
 def generate(args: argparse.Namespace) -> np.ndarray:
-    """The samples (N, C, F, H, W) float32 of a command line."""
-    device = choose_device(args.device)
-    arch, content = read_config(args.folder)
-    config = content["config"]
-    data, diffusion, sampling = config["data"], config["diffusion"], config["sampling"]
+    """The samples (N, C, F, H, W) float32 of a command line, which is checked, but for --out, before the weights load.
+
+    Raises:
+      ValueError: the command line, or the content of a file, is wrong.
+      OSError: a file is missing.
+      NotFinite: the samples are not.
+    """
+    settings = read(args.folder)
+    check_numbers(args, settings)
+    arch, data, diffusion, sampling = settings.arch, settings.data, settings.diffusion, settings.sampling
     sampler, steps = args.sampler or sampling["sampler"], args.steps or sampling["steps"]
     scale = sampling["guidance"] if args.guidance is None else args.guidance
-    if sampler not in SAMPLERS[diffusion["path"]]:
-        raise SystemExit(
-            f"error: --sampler {sampler}: this model takes {', '.join(SAMPLERS[diffusion['path']])}"
-        )
-    if arch.condition == "none" and scale != 1:
-        raise SystemExit(f"error: --guidance {scale:g} must be 1: the model has no condition")
-
     generator = torch.Generator().manual_seed(args.seed)
-    if args.noise is not None:
-        noise = torch.from_numpy(np.load(args.noise).astype(np.float32))
-        if noise.ndim != 5 or noise.shape[1] != arch.channels:
-            raise SystemExit(
-                f"error: --noise has shape {tuple(noise.shape)}, not (N, {arch.channels}, F, H, W)"
-            )
-    else:
-        size = [getattr(args, name) or data[name] for name in ("frames", "height", "width")]
-        noise = torch.randn((args.count, arch.channels, *size), generator=generator)
+    noise = read_noise(args, settings, generator)
     count, _, frames, height, width = noise.shape
-    pixels = (height * data["pixels_per_latent"], width * data["pixels_per_latent"])
-    window = window_for(config["compression"], frames, *pixels)
-    proxy_ratio = config["compression"]["proxy"] or None
+    window, pixels = settings.window(frames, height, width), settings.pixels(height, width)
+    if diffusion["path"] == "flow":
+        last = {"last_step": sampling["sde_last_step"], "size": sampling["sde_last_step_size"]}
+        ratio = shift_ratio(diffusion, data, frames, *pixels)
+        rows = list(flow_rows(sampler, steps, ratio, time_grid=sampling["time_grid"], **last))
+    else:
+        rows = list(vp_rows(sampler, steps, time_grid=sampling["time_grid"]))
+    condition, null = read_condition(args, arch, count, guided=scale != 1)
+    check_layout(check_weights(args.folder / "model.safetensors", arch), noise, settings)
+    device = choose_device(args.device)
+    check_device(device.name)
 
     dtype = getattr(torch, args.dtype) if args.dtype else device.dtype
     model = load(args.folder, dtype=dtype).to(device.name).eval()
@@ -335,9 +180,8 @@ def generate(args: argparse.Namespace) -> np.ndarray:
 
     def network(x: torch.Tensor, t: torch.Tensor, condition: Any) -> torch.Tensor:
         x, t, condition = to_device((x, t, condition), device.name)
-        return model(x, t, condition, window=window, proxy_ratio=proxy_ratio).float().cpu()
+        return model(x, t, condition, window=window, proxy_ratio=settings.proxy_ratio).float().cpu()
 
-    condition, null = read_condition(args, arch, count)
     samples = []
     for first in range(0, count, args.batch):
         part = slice(first, first + args.batch)
@@ -349,38 +193,80 @@ def generate(args: argparse.Namespace) -> np.ndarray:
             else value[part]
             for value in (condition, null)
         )
-        denoise = guided(network, here, none, scale, tuple(sampling["guidance_interval"]))
+        interval, channels = tuple(sampling["guidance_interval"]), sampling["guidance_channels"]
+        denoise = guided(network, here, none, scale, interval, channels)
+        denoise = watched(denoise, f"{sampler}, {steps} steps, guidance {scale:g}")
         if diffusion["path"] == "flow":
-            rows = list(flow_rows(sampler, steps, shift_ratio(diffusion, data, frames, *pixels)))
             x = flow_sample(denoise, noise[part], rows, sampler, generator)
         else:
-            rows = list(vp_rows(sampler, steps))
             options = {name: diffusion[name] for name in ("prediction", "learn_variance")}
             x = vp_sample(denoise, noise[part], rows, sampler, generator, **options)
+        if not x.isfinite().all():
+            raise NotFinite(f"the samples are not finite after the last step ({sampler}, guidance {scale:g})")
         samples.append(x.numpy())
     return np.concatenate(samples)
 
 
-def main(argv: list[str]) -> None:
-    """Sample and write the file."""
-    args = parse(argv)
-    channels = read_config(args.folder)[0].channels
-    if args.out.suffix not in (".png", ".npy"):
-        raise SystemExit(f"error: --out {args.out} must end with .png or .npy")
-    if args.out.suffix == ".png" and channels not in (1, 3):
-        raise SystemExit(
-            f"error: samples have {channels} channels, latents: write them with --out samples.npy"
-        )
-    images = generate(args)
-    if args.out.suffix == ".npy":
-        np.save(args.out, images)
-    else:
-        from PIL import Image
+def watched(denoise: Denoise, how: str) -> Denoise:
+    """The function, which raises a `NotFinite` when what it predicts is not; `how` says how it is sampled."""
 
-        page = grid(images)
-        Image.fromarray(page[..., 0] if channels == 1 else page).save(args.out)
-    print(f"{len(images)} samples: {args.out}")
+    def watching(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        prediction = denoise(x, t)
+        if not prediction.isfinite().all():
+            raise NotFinite(
+                f"the network's output is not finite at t = {t[0]:.4g} ({how}); no file is written"
+            )
+        return prediction
+
+    return watching
+
+
+def write(images: np.ndarray, out: Path) -> None:
+    """Write a file whole or not at all."""
+    draft = draft_of(out)
+    try:
+        with draft.open("wb") as file:
+            if out.suffix.lower() == ".npy":
+                np.save(file, images)
+            else:
+                from PIL import Image
+
+                page = grid(images)
+                Image.fromarray(page[..., 0] if page.shape[-1] == 1 else page).save(file, "PNG")
+        draft.replace(out)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def main(argv: list[str]) -> int:
+    """Sample and write the file; returns the exit code."""
+    args = parse(argv)
+    try:
+        check_out(args.out, read(args.folder).arch.channels)
+        images = generate(args)
+        write(images, args.out)
+        print(f"{len(images)} samples: {args.out}")
+        return 0
+    except KeyboardInterrupt:
+        return complain("interrupted", 130)
+    except Exception as error:
+        if args.debug:
+            raise
+        if isinstance(error, ValueError):
+            return complain(str(error), 2)
+        if isinstance(error, OSError | NotFinite):
+            return complain(str(error), 1)
+        # PyTorch has no kind of its own for the CPU's memory.
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
+            return complain(f"out of memory, a smaller --batch or --count needs less: {reason(error)}", 1)
+        raise
+
+
+def complain(text: str, code: int) -> int:
+    """Say what is wrong in one line; returns the exit code."""
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

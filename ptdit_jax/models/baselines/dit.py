@@ -47,4 +47,4 @@ class DiT(PTDiT):
 
     def position_tables(self, grid: Triple) -> Tables:
         """The parts of DiT's 2-D table."""
-        return tables_2d(grid, self.arch.width)
+        return tables_2d(grid, self.arch.width, base=self.arch.position_base)
