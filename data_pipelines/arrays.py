@@ -1,7 +1,8 @@
 """Arrays in `.npy` and `.npz` files, whatever state the files are in.
 
 A file is looked at before any memory is asked for: it is a regular file, its headers are numpy's, and the array that a
-header describes has exactly the bytes that are there. What is wrong is one ValueError with the file and the member.
+header describes has exactly the bytes that are there. What is wrong is one ValueError with the file and the member, or
+an OSError where the machine and not the file is at fault.
 """
 
 import contextlib
@@ -22,6 +23,8 @@ import numpy as np
 METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA}
 LONGEST = 10_000  # bytes of a header, which is text that has to be parsed; numpy's own limit
 DICTIONARY = 2**26  # bytes that LZMA may ask for, as its highest preset does; a damaged header says anything
+LINE = 400  # characters of a library's message; some quote a whole header
+_OF_FILE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 _ENCRYPTED = 0x1  # of a zip member's flags
 _LOCAL = 30  # bytes of the header before a zip member, without the two names whose lengths are its end
 _FORMATS = {  # version of a `.npy`: how the length of its header is stored, and who parses that
@@ -138,13 +141,16 @@ def named(*places: Path | str) -> Iterator[None]:
 
     Raises:
         ValueError: something was raised.
+        OSError: that was of the machine (its disk, its memory, its limits), which trying again may mend.
     """
     try:
         yield
     except Exception as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        text = " ".join(said.split()) or type(error).__name__
-        raise ValueError(": ".join([*(str(place) for place in places if place), text])) from error
+        text = " ".join(said.split())[:LINE] or type(error).__name__
+        of_machine = isinstance(error, OSError | MemoryError) and not isinstance(error, _OF_FILE)
+        kind = OSError if of_machine else ValueError
+        raise kind(": ".join([*(str(place) for place in places if place), text])) from error
 
 
 @contextlib.contextmanager
@@ -190,7 +196,9 @@ def _stored(path: Path, member: str, file: IO[bytes], size: int) -> StoredArray:
     except zipfile.BadZipFile:  # of the member, not of its header
         raise
     except Exception as error:  # of numpy, and of the parser of Python's own syntax that it uses
-        raise ValueError(f"has no .npy header that can be read: {error or type(error).__name__}") from error
+        raise ValueError(
+            f"has no .npy header that can be read: {str(error) or type(error).__name__}"
+        ) from error
     if dtype.hasobject:
         raise ValueError("holds Python objects, not numbers")
     if any(type(length) is not int or length < 0 for length in shape):

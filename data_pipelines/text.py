@@ -160,11 +160,11 @@ def _masked(text: np.ndarray, mask: np.ndarray, dim: int, name: str = "the empty
         raise ValueError(
             f"{name} has text {text.shape} and mask {mask.shape}, must be (tokens, features) and (tokens,)"
         )
+    if mask.dtype.kind not in "biuf":
+        raise ValueError(f"{name} has a mask of dtype {mask.dtype}, must be bool or numbers")
     if not mask.any():
         raise ValueError(
             f"{name} has a mask that is all zero; 1 is for states that are kept, and an encoder has at least the one "
             "of the end of the text"
         )
-    if mask.dtype.kind not in "biuf":
-        raise ValueError(f"the mask of a caption has dtype {mask.dtype}, must be bool or numbers")
     return check_states(text, dim)[mask.astype(bool)]

@@ -1,6 +1,7 @@
 """Files of arrays in any state: the array, or one line that names the file; never a large allocation."""
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -221,6 +222,22 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path, monkeypatch):
     )
 
 
+def test_what_trying_again_may_mend_is_no_error_of_the_user(tmp_path, monkeypatch):
+    (tmp_path / "a.npz").write_bytes(npz({"x": GOOD}))
+    stored = open_npz(tmp_path / "a.npz", ["x"])["x"]
+
+    def fails(*_, **__):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(np, "memmap", fails)
+    with pytest.raises(OSError, match=r"a\.npz: 'x': Input/output error$"):
+        stored.open()
+    monkeypatch.undo()
+    (tmp_path / "a.npz").unlink()
+    with pytest.raises(ValueError, match=r"a\.npz: 'x': No such file or directory$"):
+        stored.open()
+
+
 @pytest.mark.parametrize(
     "method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 )
@@ -265,7 +282,7 @@ def read_or_refused(path, read, extra=0):
     with little_memory(20 * 2**20 + extra):
         try:
             return read()
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             line = str(error)
     assert line.startswith(f"{path}: ")
     assert "\n" not in line

@@ -162,7 +162,7 @@ def test_damaged_datasets_are_named(tmp_path):
             assert "\n" not in str(caught.value)
         (path / name).write_bytes(good)
     features = (path / "features.json").read_text()
-    (path / "features.json").write_text(features.replace("float32", "uint8"))  # not what the records hold
+    (path / "features.json").write_text(features.replace('"2"', '"3"'))  # not what the records hold
     with pytest.raises(ValueError, match=re.escape(f"data.path = '{path}': record 1: ")):
         PreparedDataset(str(path))[1]
     (path / "features.json").write_text(features)

@@ -90,8 +90,8 @@ def test_files_of_captions(tmp_path):
         ({"text": np.zeros((2, 5, 7), np.float32)}, r"'text' has shape \(5, 7\), its last axis must be 6"),
         ({"text": np.zeros((2, 5, 6))}, r"states\.npz: 'text' has dtype float64"),
         ({"mask": np.ones((2, 4))}, r"'mask' \(2, 4\)"),
-        ({"mask": np.full((2, 5), "yes")}, "mask of a caption has dtype <U3, must be bool or numbers"),
-        ({"mask": np.zeros((2, 5), [("a", "f4")])}, r"states\.npz: the mask of a caption has dtype \[\('a'"),
+        ({"mask": np.full((2, 5), "yes")}, "caption 0 has a mask of dtype <U3, must be bool or numbers"),
+        ({"mask": np.zeros((2, 5), [("a", "f4")])}, r"states\.npz: caption 0 has a mask of dtype \[\('a'"),
         ({"text": np.zeros((2, 5, 6), [("a", "f4")])}, r"states\.npz: 'text' has dtype \[\('a'"),
     ],
 )

@@ -1,13 +1,13 @@
 """The records of a run: which of them a bad step is due to, on several processes too."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from configs import c2i_digits
 from ptdit_jax.experiment import records
@@ -16,10 +16,11 @@ BATCH = np.arange(10, 26)  # of 16 records
 PART = """
 import sys
 import jax
-address, process, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-jax.distributed.initialize(address, 2, process)
+address, process, *folders = sys.argv[1:]
+jax.distributed.initialize(address, 2, int(process))
 from tests.experiment import test_records
-print(test_records.blame(folder, *((0, 8) if process == 0 else (8, 16))))
+for folder in folders:
+    print(test_records.blame(folder, *((0, 8) if process == "0" else (8, 16))))
 """
 
 
@@ -53,19 +54,31 @@ def test_all_records_are_written_where_the_data_are_finite(tmp_path):
     assert written["data"]["path"] == str(tmp_path)
 
 
-@pytest.mark.parametrize("bad", [(), (12, 23)], ids=["finite", "not finite"])
-def test_processes_look_at_their_own_records_and_say_the_same(tmp_path, bad):
-    write(tmp_path, *bad)
+def test_processes_look_at_their_own_records_and_say_the_same(tmp_path):
+    folders = [tmp_path / "finite", tmp_path / "not finite"]
+    for folder, bad in zip(folders, [(), (12, 23)], strict=True):
+        folder.mkdir()
+        write(folder, *bad)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    command = [sys.executable, "-c", PART, address]
-    options = dict(cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    others = [subprocess.Popen([*command, str(i), str(tmp_path)], **options) for i in range(2)]
-    said, errors = zip(*(other.communicate(timeout=200) for other in others), strict=True)
-    assert said[0].splitlines()[-1:] == said[1].splitlines()[-1:], errors
-    if bad:
-        assert said[0].endswith("Values that are not finite are in records 12, 23\n")
-    else:
-        written = json.loads((tmp_path / "bad_step_7.json").read_text())
-        assert written["records"] == BATCH.tolist()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PART, address, str(process), *map(str, folders)],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in range(2)
+    ]
+    said, errors = zip(*(process.communicate(timeout=200) for process in processes), strict=True)
+    shown = "10, 11, 12, 13, 14, 15, 16, 17 and 8 more"
+    for lines in said:
+        assert lines.splitlines()[-2:] == [
+            f"The data are finite; records {shown}: all in {folders[0]}/bad_step_7.json",
+            "Values that are not finite are in records 12, 23",
+        ], errors
+    assert json.loads((folders[0] / "bad_step_7.json").read_text())["records"] == BATCH.tolist()
+    assert not (folders[1] / "bad_step_7.json").exists()
