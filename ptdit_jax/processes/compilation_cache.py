@@ -34,7 +34,8 @@ def enable() -> Path | None:
                 raise PermissionError(f"{folder} cannot be written to")
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home folder
         jax.config.update("jax_compilation_cache_dir", None)
-        _say(f"compiled programs are not kept for the next run: {error}; {VARIABLE} may name another folder")
+        reason = str(error).rstrip(".")
+        _say(f"compiled programs are not kept for the next run: {reason}; {VARIABLE} may name another folder")
         return None
     jax.config.update("jax_compilation_cache_dir", str(given or folder))
     jax_cache.get_executable_and_time = _replacing(jax_cache.get_executable_and_time)

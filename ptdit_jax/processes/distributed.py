@@ -132,11 +132,11 @@ def initialize(launch: Launch) -> Peers | None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # Its handler of SIGTERM would be in the way of `processes.signals`.
     jax.config.update("jax_enable_preemption_service", False)
-    for option in (
-        "jax_cpu_get_local_topology_timeout_minutes",
-        "jax_cpu_get_global_topology_timeout_minutes",
-    ):
-        jax.config.update(option, max(jax.config.values[option], math.ceil(launch.start_timeout / 60)))
+    for place in ("local", "global"):
+        option = f"jax_cpu_get_{place}_topology_timeout_minutes"
+        if option in jax.config.values:  # not in every version
+            minutes = math.ceil(launch.start_timeout / 60)
+            jax.config.update(option, max(jax.config.values[option], minutes))
     try:
         jax.distributed.initialize(
             launch.coordinator,

@@ -92,6 +92,10 @@ def pin(platforms: str | None = None) -> list[str]:
     elif not jax.config.values["jax_platforms"] and _has_libtpu() and not _tpus():
         # JAX would load libtpu to look for a TPU, which warns at length that there is none.
         plugins = [plugin.name for plugin in importlib.metadata.entry_points(group="jax_plugins")]
+        if _has_nvidia() and not plugins:
+            unused.append(
+                "the NVIDIA GPU is not used: JAX's plugin for CUDA is not installed (requirements-cuda.txt)"
+            )
         if all("cuda" in name for name in plugins):
             jax.config.update("jax_platforms", "cuda,cpu" if plugins and _has_nvidia() else "cpu")
     if "tpu" not in (jax.config.values["jax_platforms"] or ""):  # libtpu reads the flags too, and knows fewer

@@ -18,7 +18,9 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+
+from ptdit_jax.processes import wire
 
 LOST = 75  # exit code (EX_TEMPFAIL): a process is missing, was lost or has failed; the same command may be tried again
 STOPS = (
@@ -27,7 +29,6 @@ STOPS = (
 )  # exit codes after signals, on which all agree: they save a checkpoint together before they end
 GREETING = 3.0  # seconds that a process has to say who it is
 NAMED = 200  # processes that a message names at most
-SILENCE = 30  # seconds without an answer from a machine's kernel after which its process counts as lost
 
 
 class Missing(RuntimeError):
@@ -53,7 +54,7 @@ class Peers:
         self._late: dict[int, list[int]] = {}  # meeting -> who is not, [] when all are there
         self._news = threading.Condition()  # its lock is taken again by the same thread in `_give_up`
         for connection in connections.values():
-            _keep_alive(connection)
+            wire.keep_alive(connection)
         self._thread = threading.Thread(target=self._watch, name="peers", daemon=True)
         self._thread.start()
 
@@ -104,7 +105,7 @@ class Peers:
 
     def wait_for_verdict(self) -> None:
         """After an operation with the others has failed: wait to be ended by the thread if one of them is gone."""
-        self._thread.join(2 * SILENCE)
+        self._thread.join(2 * wire.SILENCE)
 
     def _watch(self) -> None:
         doom = {}  # process that ended otherwise than well -> time to follow it
@@ -113,7 +114,7 @@ class Peers:
                 selector.register(connection, selectors.EVENT_READ, number)
             while selector.get_map() or doom:
                 for key, _ in selector.select(0.1 if doom else None):
-                    sender, lines = key.data, _receive(self._connections[key.data])
+                    sender, lines = key.data, wire.receive(self._connections[key.data])
                     for word, *numbers in (line.split() for line in lines):
                         if word == "gone":
                             self._follow(*map(int, numbers))
@@ -180,7 +181,7 @@ class Peers:
         self._leave(LOST)
 
     def _send(self, line: str) -> None:
-        _tell(self._connections.values(), line)
+        wire.tell(self._connections.values(), line)
 
 
 def _patience(code: int) -> float:
@@ -214,13 +215,13 @@ def call_the_roll(
     if process_id == 0:
         connections = _gather(int(address.rpartition(":")[2]), count, deadline)
         absent = [number for number in range(1, count) if number not in connections]
-        _tell(connections.values(), f"missing {' '.join(map(str, absent))}" if absent else "go")
+        wire.tell(connections.values(), f"missing {' '.join(map(str, absent))}" if absent else "go")
         if absent:
             raise Missing(_absence(absent, count, timeout))
         return Peers(0, count, connections, leave)
 
     connection = _join(address, f"ptdit_jax {process_id} {count}", deadline)
-    answer = connection and _answer(connection, deadline + GREETING)
+    answer = connection and wire.answer(connection, deadline + GREETING)
     if not connection or not answer:
         raise Missing(_absence([0], count, timeout) + f"; it was to be at {address}")
     word, *numbers = answer.split()
@@ -242,7 +243,7 @@ def _gather(port: int, count: int, deadline: float) -> dict[int, socket.socket]:
             server.settimeout(left)
             with contextlib.suppress(TimeoutError):
                 connection, _ = server.accept()
-                hello = (_answer(connection, min(deadline, time.monotonic() + GREETING)) or "").split()
+                hello = (wire.answer(connection, min(deadline, time.monotonic() + GREETING)) or "").split()
                 if len(hello) != 3 or hello[0] != "ptdit_jax":
                     connection.close()  # something else that found the port
                     continue
@@ -255,7 +256,7 @@ def _gather(port: int, count: int, deadline: float) -> dict[int, socket.socket]:
                         f"--process-id {number} must differ from those of the others; two processes have it"
                     )
                 if problem:
-                    _tell([connection, *connections.values()], problem)
+                    wire.tell([connection, *connections.values()], problem)
                     raise ValueError(problem)
                 connections[number] = connection
     return connections
@@ -272,47 +273,6 @@ def _join(address: str, hello: str, deadline: float) -> socket.socket | None:
         except OSError:
             time.sleep(min(0.2, left))
     return None
-
-
-def _answer(connection: socket.socket, deadline: float) -> str | None:
-    """One line, or None when none comes."""
-    text = b""
-    try:
-        while not text.endswith(b"\n"):
-            connection.settimeout(max(deadline - time.monotonic(), 0.01))
-            received = connection.recv(1)  # what follows the line is for `_receive`
-            if not received:
-                return None
-            text += received
-    except OSError:
-        return None
-    return text.decode(errors="replace").strip()
-
-
-def _receive(connection: socket.socket) -> list[str]:
-    """What has come; empty at the end of the connection.  Messages are far shorter than a packet."""
-    try:
-        return connection.recv(4096).decode(errors="replace").splitlines()
-    except OSError:
-        return []
-
-
-def _tell(connections: Iterable[socket.socket], line: str) -> None:
-    for connection in connections:
-        with contextlib.suppress(OSError):
-            connection.sendall(f"{line}\n".encode())
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Let the kernel notice that the other machine is gone without a word."""
-    connection.settimeout(None)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        (socket.TCP_KEEPIDLE, SILENCE // 3),
-        (socket.TCP_KEEPINTVL, 5),
-        (socket.TCP_KEEPCNT, 4),
-    ):
-        connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _absence(absent: list[int], count: int, timeout: float, where: str = "") -> str:

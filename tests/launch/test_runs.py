@@ -197,6 +197,8 @@ def test_an_error_of_all_is_told_by_all_and_starts_nothing_again(tmp_path, tiny,
     lines = finish(process, 2)
     for number in (0, 1):
         assert sum(line.startswith(f"[p{number}] error: data.batch=3") for line in lines) == 1
+    (devices,) = (line for line in lines if "devices: " in line)  # once for both
+    assert re.match(r"\[p0\] devices: 2 x cpu, [\d.]+ GiB of host memory, 2 processes", devices)
     assert not any("restart" in line for line in lines)
 
 

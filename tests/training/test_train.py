@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import re
 import shutil
 import signal
 
@@ -19,6 +20,7 @@ def reference(tmp_path_factory, tiny):
     """The folder of a run that nothing disturbed."""
     workdir = tmp_path_factory.mktemp("reference") / "run"
     output = runs.run(workdir, tiny()[1])
+    assert re.match(r"devices: 1 x cpu, [\d.]+ GiB of host memory", output)  # in its first line
     assert "first step after" in output
     assert "trained 24 steps" in output
     return workdir
