@@ -32,6 +32,7 @@ def receive(connection: socket.socket) -> list[str]:
 
 
 def tell(connections: Iterable[socket.socket], line: str) -> None:
+    """Send a line to all; those that are gone are left out."""
     for connection in connections:
         with contextlib.suppress(OSError):
             connection.sendall(f"{line}\n".encode())
