@@ -238,7 +238,7 @@ def read_text(
     if args.caption is not None:
         states = [captions.encode(caption) for caption in args.caption]
     else:
-        states, given = read_captions(args.text, config.model.text_dim)
+        states, given = read_captions(Path(args.text), config.model.text_dim)
         if given is not None:
             given = null_text.padded(config, given)
             if null is not None and not null_text.equal(null, given):
