@@ -51,7 +51,7 @@ def test_the_check_runs_so_and_leaves_pytorch_as_it_was(monkeypatch):
             return x
 
     model = common.get_config().model
-    model.update({"variant": "custom", "depth": 1, "width": 32, "heads": 2, "classes": 10})
+    model.update({"variant": "custom", "depth": 2, "width": 32, "heads": 2, "classes": 10})
     arch = models.architecture(model, (1, 2, 2), learn_variance=False)
     monkeypatch.setattr(parity.modeling_ptdit, "PTDiT", Module)
     before = torch._C._get_mkldnn_enabled()
