@@ -165,11 +165,13 @@ def test_a_step_without_checksums_is_judged_by_reading(folder, damaged, how):
                 params = checkpoint.load_params(folder / "20", part, abstract(saved.params))
                 equal = jax.tree.map(np.array_equal, params, saved.emas["ema_0.9"])
                 changed += not jax.tree.all(equal)
-            if name in ("progress/metadata", "config/metadata", "ema_0.9/manifest.ocdbt"):
+            # A flipped byte of JSON may leave other JSON, which only a checksum tells.
+            json_parts = () if how == "flipped" else ("progress/metadata", "config/metadata")
+            if name in ("ema_0.9/manifest.ocdbt", *json_parts):
                 assert defect
                 with pytest.raises(checkpoint.CheckpointError, match="20 is damaged"):
                     newest(folder)
-    assert found >= 5
+    assert found >= (3 if how == "flipped" else 5)
     assert changed == (2 if how == "flipped" else 0)  # what checksums are for: the two matrices
 
 

@@ -167,4 +167,4 @@ def test_a_benchmark_goes_on_after_samples_that_are_not_finite(trained, monkeypa
     out, err = capsys.readouterr()
     assert err == "error: not finite at 3\n"
     rows = [line.split(" | ")[3] for line in out.splitlines() if line.startswith("| ")]
-    assert rows == ["recognised", "100.0%", "not finite", "100.0%"]
+    assert [row.strip() for row in rows] == ["recognised", "100.0%", "not finite", "100.0%"]
