@@ -19,8 +19,11 @@ WIDTH = 40  # its arrays lie in files of their own, not in the library's tables,
 
 
 def flip(content):
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
+    """With a bit in the middle changed; of JSON one of its quotes there, so that the rest is no JSON."""
+    place = len(content) // 2
+    if content.startswith(b"{"):
+        place = content.index(b'"', place)
+    return content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :]
 
 
 DAMAGES = {
@@ -165,13 +168,11 @@ def test_a_step_without_checksums_is_judged_by_reading(folder, damaged, how):
                 params = checkpoint.load_params(folder / "20", part, abstract(saved.params))
                 equal = jax.tree.map(np.array_equal, params, saved.emas["ema_0.9"])
                 changed += not jax.tree.all(equal)
-            # A flipped byte of JSON may leave other JSON, which only a checksum tells.
-            json_parts = () if how == "flipped" else ("progress/metadata", "config/metadata")
-            if name in ("ema_0.9/manifest.ocdbt", *json_parts):
+            if name in ("progress/metadata", "config/metadata", "ema_0.9/manifest.ocdbt"):
                 assert defect
                 with pytest.raises(checkpoint.CheckpointError, match="20 is damaged"):
                     newest(folder)
-    assert found >= (3 if how == "flipped" else 5)
+    assert found >= 5
     assert changed == (2 if how == "flipped" else 0)  # what checksums are for: the two matrices
 
 
