@@ -66,7 +66,7 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
     devices = environment.devices()
     if jax.process_index() == 0:
         print(f"devices: {environment.describe(devices, chips.host_memory())}", flush=True)
-    rules.validate(config, devices=len(devices), machine=chips.here())
+    rules.validate(config, machine=chips.here())
     distributed.meet("connect their devices")
     connect(make_mesh(config.mesh))
     cache = cli.enable_compilation_cache()

@@ -9,8 +9,11 @@ Shapes: N tokens, D width.
 import math
 from collections.abc import Iterator
 
+import ml_dtypes  # noqa: F401  # numpy knows bfloat16 by it
+import numpy as np
+
 from ptdit_jax.config.derived import Config, architecture, layout
-from ptdit_jax.parallel.axes import AXES, RULES
+from ptdit_jax.parallel.axes import AXES, RULES, filled
 from ptdit_jax.parallel.chips import GIB, Machine, host_memory
 
 FLOAT = 4  # bytes
@@ -22,16 +25,15 @@ def network_problems(config: Config, frames: int = 0, height: int = 0, width: in
     """What no machine holds, and what this host cannot describe, a line each; see `sampling_problems` for the sizes."""
     if not config.mesh.check_memory:
         return
-    arch, data = architecture(config), config.data
+    data = config.data
     largest, parameters = _parameters(config)
     if parameters > MOST_PARAMETERS:
         yield f"{largest}: at least {parameters:.3g} parameters, more than any machine holds ({INSIST})"
     tokens, host = _tokens(config, frames, height, width), host_memory()
-    tables = FLOAT * tokens * arch.width  # of positions
-    if tables > host:
+    if tokens > host:  # a mask of one byte a token, `Windowing.valid`, is made there
         yield (
             f"data.frames={frames or data.frames}, data.height={height or data.height}, data.width="
-            f"{width or data.width}: the positions of {tokens:.3g} tokens alone need {_gib(tables, 'the host', host)}"
+            f"{width or data.width}: a mask of {tokens:.3g} tokens alone needs {_gib(tokens, 'the host', host)}"
         )
 
 
@@ -39,7 +41,7 @@ def training_problems(config: Config, machine: Machine | None) -> Iterator[str]:
     """Why a network cannot be trained as a config says, a line each.
 
     Args:
-      config: the whole config, its network valid.
+      config: the whole config, its network and mesh valid.
       machine: what it is for; None where that is not known: then only what no machine holds is told.
     """
     if not config.mesh.check_memory:
@@ -48,10 +50,8 @@ def training_problems(config: Config, machine: Machine | None) -> Iterator[str]:
     yield from problems
     if machine is None or problems:
         return
-    sizes = {axis: config.mesh[axis] for axis in AXES}
-    fixed = math.prod(size for size in sizes.values() if size > 0)
-    sizes = {axis: size if size > 0 else max(machine.devices // fixed, 1) for axis, size in sizes.items()}
-    arch, data = architecture(config), config.data
+    sizes = filled({axis: config.mesh[axis] for axis in AXES}, machine.devices)
+    data = config.data
     largest, parameters = _parameters(config)
     copies = 4 + len(config.train.ema_decays)  # the parameters, their gradients and two moments, and averages
     state = FLOAT * copies * parameters / (sizes["fsdp"] * sizes["tensor"] * sizes["context"])
@@ -61,7 +61,7 @@ def training_problems(config: Config, machine: Machine | None) -> Iterator[str]:
             f"{_gib(state, 'a device', machine.device_bytes)}"
         )
     micro = data.batch / config.optimizer.accumulate / math.prod(sizes[axis] for axis in RULES["batch"])
-    step = micro * (_sample(config) + FLOAT * tokens * arch.width / sizes["context"])
+    step = micro * (_sample(config) + _stream(config, tokens) / sizes["context"])
     if step > machine.device_bytes:
         yield (
             f"data.batch={data.batch} with optimizer.accumulate={config.optimizer.accumulate}: {micro:.3g} samples "
@@ -104,7 +104,7 @@ def sampling_problems(
         yield f"{largest}: the parameters need {_gib(FLOAT * parameters, 'a device', machine.device_bytes)}"
     yield from _samples(config, "--count", count, machine, frames, height, width)
     together = min(config.sampling.batch, count) / machine.devices
-    step = together * FLOAT * _tokens(config, frames, height, width) * architecture(config).width
+    step = together * _stream(config, _tokens(config, frames, height, width))
     if step > machine.device_bytes:
         yield (
             f"sampling.batch={config.sampling.batch}: {together:.3g} samples together need "
@@ -127,6 +127,12 @@ def _parameters(config: Config) -> tuple[str, int]:
 def _tokens(config: Config, frames: int = 0, height: int = 0, width: int = 0) -> int:
     _, tokens = layout(config, frames=frames, height=height, width=width)
     return math.prod(tokens.grid)
+
+
+def _stream(config: Config, tokens: int) -> int:
+    """Bytes of the residual stream (N, D) of one sample, in the compute dtype."""
+    arch = architecture(config)
+    return tokens * arch.width * np.dtype(arch.compute_dtype).itemsize
 
 
 def _sample(config: Config) -> int:

@@ -38,7 +38,8 @@ def validate(
 
     Args:
       config: the whole config.
-      devices: number of devices the run has, to check `mesh` and `data.batch` against; None leaves that out.
+      devices: number of devices the run has, to check `mesh` and `data.batch` against; None takes those of `machine`,
+        and without one leaves that out.
       check_data: also open the data source and compare its channels, size and classes with the config, and look
         at an `evaluation.name` of the user's own.
       machine: what the config is for, see `size.training_problems`.
@@ -46,14 +47,16 @@ def validate(
     Raises:
       ValueError: one line a problem, all at once, each with the field, its value and what would be right.
     """
+    if devices is None and machine is not None:
+        devices = machine.devices
     problems = list(field_problems(flatten(config)))
     if not problems:  # the rest may count on sane numbers
         problems += _network(config)
+        problems += _mesh(config, devices)
         if not problems:
             problems += training_problems(config, machine)
         for check in (_objective, _optimizer, _sampling, _profile):
             problems += check(config)
-        problems += _mesh(config, devices)
         problems += _paths(config, files.path if check_data else files.check)
         if check_data or ":" not in config.evaluation.name:
             problems += _evaluation(config)

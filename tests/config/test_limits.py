@@ -109,7 +109,7 @@ WRONG = [
         "data.batch=1000000000 with optimizer.accumulate=1: 1e+09 samples of a",
     ),
     ({"data.prefetch": 10_000_000}, "with data.prefetch=10000000: the batches that wait need"),
-    ({"data.height": 2_000_000, "data.width": 2_000_000}, "the positions of 1e+12 tokens alone need"),
+    ({"data.height": 2_000_000, "data.width": 2_000_000}, "a mask of 1e+12 tokens alone needs"),
     ({"data.read_threads": 100_000}, "data.read_threads=100000 must be in [0, 1024]"),
     ({"sampling.steps": 1_000_000}, "sampling.steps=1000000 must be at most 100000"),
 ]
@@ -156,8 +156,29 @@ def test_sampling_needs_the_parameters_alone():
     ]
     (large,) = rules.sampling_problems(config, machine, count=1, height=10**6, width=10**6)
     assert large.startswith(
-        "data.frames=1, data.height=1000000, data.width=1000000: the positions of 2.5e+11 tokens"
+        "data.frames=1, data.height=1000000, data.width=1000000: a mask of 2.5e+11 tokens"
     )
+
+
+def test_what_only_looks_large_is_not_refused():
+    config = t2i_xl_1024.get_config()
+    config.data.height = config.data.width = (
+        8192  # 65,536 pixels: positions are kept by axis, a mask is 16 MiB
+    )
+    assert not list(rules.network_problems(config))
+    config = t2i_xl_1024.get_config()
+    config.model.compute_dtype, config.data.batch, config.optimizer.accumulate = "bfloat16", 64, 1
+    tokens, width = 64 * 64, 1152
+    record = 4 * (4 * 128 * 128 + 200 * 4096)
+    assert config.model.text_length == 200
+    needed = 64 * (record + 2 * tokens * width)
+    config.model.variant, config.model.depth, config.model.width, config.model.heads = "custom", 1, width, 16
+    config.data.batch, config.train.ema_decays, config.sampling.ema = 64, (), 0.0
+    state = 4 * 4 * (1 * (4 + 8) * width**2 + 4096 * width)
+    for has, refused in ((max(needed, state) + 1, False), (needed - 1, True)):
+        machine = Machine(devices=1, device_bytes=has, processes=1, host_bytes=128 * GIB)
+        found = [line for line in problems(config, machine=machine) if line.startswith("data.batch")]
+        assert bool(found) == refused, (has, found)
 
 
 def test_windows_that_are_clipped_are_said():
