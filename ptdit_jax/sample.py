@@ -103,6 +103,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help=f"{still}: a grid; {moving}: moving; .npy: as they are, (N, C, F, H, W) (default samples.png)",
     )
     add("--npz", metavar="FILE", help="for ADM's evaluator: arr_0 uint8 (N, H, W, C), arr_1 labels")
+    add("--insist", action="store_true", help="try also what by plain arithmetic no memory here holds")
     add("--debug", action="store_true", help="show where an error comes from")
     args = parser.parse_args(argv)
     if args.out is None and args.npz is None:
@@ -129,6 +130,7 @@ def main(args: argparse.Namespace) -> int:
     for name in OVERRIDES:
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
+    config.mesh.check_memory = not args.insist
     rules.validate(config, check_data=False)
     if args.count < 1:
         raise ValueError(f"--count={args.count} must be at least 1")

@@ -19,21 +19,24 @@ from ptdit_jax.parallel.chips import GIB, Machine, host_memory
 FLOAT = 4  # bytes
 MOST_PARAMETERS = 10**13  # of a network for a machine that is not known; no published one has as many
 INSIST = "mesh.check_memory=False insists"
+INSIST_SAMPLING = "--insist tries"
 
 
-def network_problems(config: Config, frames: int = 0, height: int = 0, width: int = 0) -> Iterator[str]:
+def network_problems(
+    config: Config, frames: int = 0, height: int = 0, width: int = 0, insist: str = INSIST
+) -> Iterator[str]:
     """What no machine holds, and what this host cannot describe, a line each; see `sampling_problems` for the sizes."""
     if not config.mesh.check_memory:
         return
     data = config.data
     largest, parameters = _parameters(config)
     if parameters > MOST_PARAMETERS:
-        yield f"{largest}: at least {parameters:.3g} parameters, more than any machine holds ({INSIST})"
+        yield f"{largest}: at least {parameters:.3g} parameters, more than any machine holds ({insist})"
     tokens, host = _tokens(config, frames, height, width), host_memory()
     if tokens > host:  # a mask of one byte a token, `Windowing.valid`, is made there
         yield (
             f"data.frames={frames or data.frames}, data.height={height or data.height}, data.width="
-            f"{width or data.width}: a mask of {tokens:.3g} tokens alone needs {_gib(tokens, 'the host', host)}"
+            f"{width or data.width}: a mask of {tokens:.3g} tokens alone needs {_gib(tokens, 'the host', host, insist)}"
         )
 
 
@@ -77,7 +80,7 @@ def training_problems(config: Config, machine: Machine | None) -> Iterator[str]:
     if config.evaluation.name != "none":
         asked["evaluation.count"] = config.evaluation.count
     for field, count in asked.items():
-        yield from _samples(config, field, count, machine)
+        yield from _samples(config, field, count, machine, INSIST)
 
 
 def sampling_problems(
@@ -95,20 +98,21 @@ def sampling_problems(
     """
     if not config.mesh.check_memory:
         return
-    problems = list(network_problems(config, frames, height, width))
+    problems = list(network_problems(config, frames, height, width, INSIST_SAMPLING))
     yield from problems
     if problems:
         return
     largest, parameters = _parameters(config)
     if FLOAT * parameters > machine.device_bytes:
-        yield f"{largest}: the parameters need {_gib(FLOAT * parameters, 'a device', machine.device_bytes)}"
-    yield from _samples(config, "--count", count, machine, frames, height, width)
+        needs = _gib(FLOAT * parameters, "a device", machine.device_bytes, INSIST_SAMPLING)
+        yield f"{largest}: the parameters need {needs}"
+    yield from _samples(config, "--count", count, machine, INSIST_SAMPLING, frames, height, width)
     together = min(config.sampling.batch, count) / machine.devices
     step = together * _stream(config, _tokens(config, frames, height, width))
     if step > machine.device_bytes:
         yield (
             f"sampling.batch={config.sampling.batch}: {together:.3g} samples together need "
-            f"{_gib(step, 'a device', machine.device_bytes)}"
+            f"{_gib(step, 'a device', machine.device_bytes, INSIST_SAMPLING)}"
         )
 
 
@@ -143,15 +147,22 @@ def _sample(config: Config) -> int:
 
 
 def _samples(
-    config: Config, field: str, count: int, machine: Machine, frames: int = 0, height: int = 0, width: int = 0
+    config: Config,
+    field: str,
+    count: int,
+    machine: Machine,
+    insist: str,
+    frames: int = 0,
+    height: int = 0,
+    width: int = 0,
 ) -> Iterator[str]:
     """Why the host cannot hold this number of samples."""
     data = config.data
     size = (frames or data.frames) * (height or data.height) * (width or data.width)
     needed = FLOAT * config.model.channels * size * count
     if needed > machine.host_bytes:
-        yield f"{field}={count}: the samples need {_gib(needed, 'the host', machine.host_bytes)}"
+        yield f"{field}={count}: the samples need {_gib(needed, 'the host', machine.host_bytes, insist)}"
 
 
-def _gib(needed: float, holder: str, has: float) -> str:
-    return f"{needed / GIB:,.1f} GiB, and {holder} has {has / GIB:,.1f} ({INSIST})"
+def _gib(needed: float, holder: str, has: float, insist: str = INSIST) -> str:
+    return f"{needed / GIB:,.1f} GiB, and {holder} has {has / GIB:,.1f} ({insist})"

@@ -151,13 +151,18 @@ def test_sampling_needs_the_parameters_alone():
     machine = Machine(devices=1, device_bytes=8 * GIB, processes=1, host_bytes=32 * GIB)
     assert not list(rules.sampling_problems(config, machine, count=4))
     many = list(rules.sampling_problems(config, machine, count=10**6))
-    assert many == [
-        "--count=1000000: the samples need 244.1 GiB, and the host has 32.0 (mesh.check_memory=False insists)"
-    ]
+    assert many == ["--count=1000000: the samples need 244.1 GiB, and the host has 32.0 (--insist tries)"]
     (large,) = rules.sampling_problems(config, machine, count=1, height=10**6, width=10**6)
     assert large.startswith(
         "data.frames=1, data.height=1000000, data.width=1000000: a mask of 2.5e+11 tokens"
     )
+
+
+def test_one_may_insist_on_samples():
+    config = t2i_xl_1024.get_config()
+    config.mesh.check_memory = False  # as `sample --insist` has it
+    machine = Machine(devices=1, device_bytes=1, processes=1, host_bytes=1)
+    assert not list(rules.sampling_problems(config, machine, count=10**6))
 
 
 def test_what_only_looks_large_is_not_refused():
