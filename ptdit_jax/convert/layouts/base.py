@@ -260,18 +260,6 @@ def attention(arch: Architecture, path: Path, name: str) -> Iterator[Entry]:
     yield from linear((*path, "out"), f"{name}.to_out.0", heads, (arch.width,))
 
 
-def check_mlp_ratio(arch: Architecture) -> None:
-    """Whether the MLP is as wide as those of diffusers.
-
-    Raises:
-      ValueError: it is not.
-    """
-    if arch.mlp_ratio != 4:
-        raise ValueError(
-            f"--layout=diffusers: model.mlp_ratio={arch.mlp_ratio} must be 4, as all of diffusers' are"
-        )
-
-
 def renamed(read: Reader, names: Sequence[tuple[str, str]], parts: Mapping[str, Sequence[str]]) -> Reader:
     """A reader by the names of one layout, of a file in another.
 

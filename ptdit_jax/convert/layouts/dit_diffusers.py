@@ -8,7 +8,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from ptdit_jax.convert.layouts import base, dit
+from ptdit_jax.convert.layouts import base, config_of_diffusers, dit
 from ptdit_jax.convert.layouts.base import Entry
 from ptdit_jax.models.conditioning import TIME_FEATURES
 from ptdit_jax.models.variants import Architecture
@@ -52,26 +52,15 @@ def facts(arch: Architecture) -> dict[str, Any]:
     Raises:
       ValueError: the class has no such network.
     """
-    base.check_mlp_ratio(arch)
+    shared = config_of_diffusers.shared_facts(arch)
     if arch.time_input == "1-t":
         raise ValueError(
             "--layout=diffusers: DiT in diffusers embeds DiT's steps; model.time_input='1-t' is SiT's, which it has not"
         )
-    return {
+    return shared | {
         "_class_name": "DiTTransformer2DModel",
-        "activation_fn": "gelu-approximate",
-        "attention_bias": True,
-        "attention_head_dim": arch.width // arch.heads,
-        "in_channels": arch.channels,
-        "norm_elementwise_affine": False,
-        "norm_eps": 1e-6,
         "norm_type": "ada_norm_zero",
-        "num_attention_heads": arch.heads,
         "num_embeds_ada_norm": arch.classes,
-        "num_layers": arch.depth,
-        "out_channels": arch.out_channels,
-        "patch_size": arch.patch,
-        "sample_size": arch.sample_size,
     }
 
 

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-from ptdit_jax.convert.layouts import base, pixart
+from ptdit_jax.convert.layouts import base, config_of_diffusers, pixart
 from ptdit_jax.convert.layouts.base import Entry
 from ptdit_jax.models.conditioning import TIME_FEATURES
 from ptdit_jax.models.position import position_scale
@@ -55,25 +55,14 @@ def facts(arch: Architecture) -> dict[str, Any]:
     Raises:
       ValueError: the class has no such network.
     """
-    base.check_mlp_ratio(arch)
-    return {
+    shared = config_of_diffusers.shared_facts(arch)
+    return shared | {
         "_class_name": "PixArtTransformer2DModel",
-        "activation_fn": "gelu-approximate",
-        "attention_bias": True,
-        "attention_head_dim": arch.width // arch.heads,
         "attention_type": "default",
         "caption_channels": arch.text_dim,
         "cross_attention_dim": arch.width,
-        "in_channels": arch.channels,
         "interpolation_scale": position_scale(arch.sample_size),
-        "norm_elementwise_affine": False,
-        "norm_eps": 1e-6,
         "norm_type": "ada_norm_single",
-        "num_attention_heads": arch.heads,
-        "num_layers": arch.depth,
-        "out_channels": arch.out_channels,
-        "patch_size": arch.patch,
-        "sample_size": arch.sample_size,
         "use_additional_conditions": bool(arch.size_condition),
     }
 
