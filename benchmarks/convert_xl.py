@@ -21,7 +21,8 @@ import numpy as np
 
 from configs import t2i_xl_1024
 from ptdit_jax import cli, files
-from ptdit_jax.convert import conversion, layouts, weights
+from ptdit_jax.convert import conversion, layouts
+from ptdit_jax.weight_files import writer
 
 CONFIG = "configs/t2i_xl_1024.py"
 
@@ -74,7 +75,7 @@ def write_random(file: Path) -> None:
             scale = np.prod(shape[1:]) ** -0.5 if len(shape) > 1 and "table" not in name else 0.02
             yield name, rng.standard_normal(shape, np.float32) * np.float32(scale)
 
-    weights.write_safetensors(file, shapes, tensors(), dtype="float32")
+    writer.write_safetensors(file, shapes, tensors(), dtype="float32")
 
 
 def measure(*arguments: str) -> tuple[str, float, int]:

@@ -108,11 +108,32 @@ def get_config() -> ml_collections.ConfigDict:
     data.frames = 1  # latent frames F
     data.pixel_frames = 0  # frames of the decoded sample (only `diffusion.shift` asks); 0 = data.frames
     data.pixels_per_latent = 8  # pixel side over latent side, to look a resolution up in `compression`
+    # Where text states come from: "stored" in the data, or "live", of text_encoder inside the training step.
+    data.text = "stored"
     data.batch = 256  # samples a step over all processes
     data.flip = False  # random horizontal flips
     data.truncate_text = False  # text longer than model.text_length is cut (True) or an error (False)
     data.read_threads = 1  # grain threads that read and decode
     data.prefetch = 4  # batches prepared ahead
+
+    # Frozen networks between people and the denoiser; shards say which they were made with.
+    text_encoder = config.text_encoder = Fields()
+    # A folder of Hugging Face with a T5, mT5, ByT5 or UMT5 encoder; "bytes": a small seeded T5 of bytes that needs no
+    # file; "": none, the data hold the states of another.
+    text_encoder.path = ""
+    text_encoder.clean = "none"  # of captions before they are encoded: "none", "strip", "release", "pixart"
+    text_encoder.dtype = (
+        "bfloat16"  # of its products, "float32" or "bfloat16"; "" is always encoded in float32
+    )
+
+    autoencoder = config.autoencoder = Fields()
+    # A folder of diffusers with an AutoencoderKL, or of the released CausalVAE; "pixels": none, what is denoised is
+    # pixels; "": none, the data hold latents of another.
+    autoencoder.path = ""
+    autoencoder.dtype = "bfloat16"  # of its products, "float32" or "bfloat16"
+    autoencoder.posterior = (
+        "sample"  # latents are drawn from the encoder's normal ("sample") or are its mean ("mode")
+    )
 
     diffusion = config.diffusion = Fields()  # t in [0, 1], t = 1 is noise
     diffusion.path = "flow"  # "flow" (x_t = (1-t) x0 + t eps) or "vp" (DiT's linear beta schedule)

@@ -20,16 +20,18 @@ ALONE = {"ptdit_jax/convert/export/modeling_ptdit.py"}  # copied as one file, ma
 TABLE = """
 room                            may import
 train, sample                   experiment, below
-sweep, convert, cost, plan      experiment, below
+sweep, convert, cost, plan, encode  experiment, below
 experiment                      below
 cli                             below
 config                          below
 training                        models, diffusion, progress
+encoders                        models.layers, parallel.axes, weight_files
 models                          parallel.axes
 evaluation                      data_pipelines, user_code
 diffusion                       nothing
 parallel                        nothing
 processes                       nothing
+weight_files                    nothing
 plots, files, progress, text_tables, user_code  nothing
 configs                         data_pipelines
 data_pipelines                  nothing
@@ -133,12 +135,13 @@ def test_every_room_exists_and_verbs_stand_apart():
     rooms = {place_of(name).partition(".")[0] for name in modules(ROOT)} - {"ptdit_jax"}
     allowed = rules(TABLE)
     assert set(allowed) == rooms
-    verbs = {"sweep", "convert", "cost", "plan"}
+    verbs = {"sweep", "convert", "cost", "plan", "encode"}
     assert not any(allowed[verb] & (verbs | {"train", "sample"}) for verb in verbs)
     for room in (
         "diffusion",
         "parallel",
         "processes",
+        "weight_files",
         "plots",
         "files",
         "text_tables",

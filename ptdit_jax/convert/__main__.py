@@ -26,7 +26,7 @@ from typing import Any
 
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.convert import json_files
+from ptdit_jax.weight_files import json_files
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -33,6 +33,7 @@ from ptdit_jax.models import Architecture
 from ptdit_jax.progress import Bar, track
 from ptdit_jax.training import checkpoint, integrity
 from ptdit_jax.training.state import ema_name
+from ptdit_jax.weight_files import writer
 
 DTYPES = ("float32", "bfloat16")
 
@@ -157,7 +158,7 @@ def to_torch(
         file = folder / form.file
         file.parent.mkdir(exist_ok=True)
         counted = track(tensors, len(shapes), "write", "tensor")
-        weights.write(file, shapes, counted, dtype=dtype)
+        writer.write(file, shapes, counted, dtype=dtype)
         del params, tensors, counted
         if facts is not None:
             (file.parent / "config.json").write_text(json.dumps(facts, indent=2) + "\n")

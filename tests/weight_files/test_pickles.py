@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ptdit_jax.convert import pickles
+from ptdit_jax.weight_files import pickles
 
 W = torch.ones(2, 2)
 

@@ -1,0 +1,1 @@
+"""Files of published weights: `reader` opens them without running any code in them, `writer` makes them."""
