@@ -6,11 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 from data_pipelines.raw.digits import DigitFilms, DigitPictures
+from data_pipelines.raw.embedded import ParquetSource
 from data_pipelines.raw.folder import FolderSource
+from data_pipelines.raw.prepared import TfdsSource
 from data_pipelines.raw.records import RawSource
+from data_pipelines.raw.webdataset import WebDataset
 
 RAW: dict[str, Callable[..., RawSource]] = {
     "images": functools.partial(FolderSource, kind="image"),
+    "webdataset": WebDataset,
+    "parquet": ParquetSource,
+    "tfds": TfdsSource,
     "videos": functools.partial(FolderSource, kind="video"),
     "digits": DigitPictures,
     "moving_digits": DigitFilms,
