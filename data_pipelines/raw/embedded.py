@@ -2,14 +2,16 @@
 
 import bisect
 import collections
+import dataclasses
 import functools
 import itertools
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
@@ -25,6 +27,17 @@ from data_pipelines.raw.records import KINDS, RawRecord
 MEDIA = ("image", "jpg", "png", "webp", "video", "mp4")  # columns of media, where there are several
 OPEN = 32  # files that are open at a time
 GROUPS = 8  # row groups that are in memory at a time: `datasets` writes 100 rows to one with pictures
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Group:
+    """A row group: its file and number, how many of its rows are used and which (None: all), or its problem."""
+
+    file: Path
+    number: int
+    rows: int
+    kept: np.ndarray | None = None
+    problem: Unusable | None = None
 
 
 class ParquetSource:
@@ -89,46 +102,66 @@ class ParquetSource:
             raise ValueError(f"{name}: has no .parquet file")
         self.notes: list[str] = []
         self._readers = functools.lru_cache(maxsize=OPEN)(_open)
-        schema = self._readers(self._files[0]).schema_arrow
+        schema = self._first_schema(name)
         self._media = _media_column(name, schema, media)
         self.kind = kind or ("video" if self._media in ("video", "mp4") else "image")
         self._caption = texts.column(caption, f"{name}: caption", schema.names)
         self._label = texts.column(label, f"{name}: label", schema.names, ("label",))
+        if self._label and pa.types.is_nested(schema.field(self._label).type):
+            raise ValueError(f"{name}: label={self._label!r} must be a column of numbers or of text")
         if captions == "auto":
             captions = "required" if self._caption else "none"
         self._captions = captions
         options = {"where": where, "min_side": min_side, "max_aspect": max_aspect, "min_caption": min_caption}
         wanted = Filter(conditions(**options, caption=self._caption))
-        wanted.check_columns(schema.names, str(self._files[0]))
-        columns = list(dict.fromkeys([*([self._label] if self._label else []), *wanted.columns]))
-        self._facts = [n for n in schema.names if n not in (self._media, self._caption, self._label)]
-        groups, labels = [], []  # of each row group: file, number, rows, and which of them are kept
-        for file in listing.counted(self._files, f"{name}: Parquet files"):
-            reader = self._readers(file)
-            if missing := [
-                n for n in (self._media, self._caption, *columns) if n and n not in reader.schema_arrow.names
-            ]:
-                raise ValueError(f"{file}: lacks the column {missing[0]!r}, which {self._files[0].name} has")
-            for number in range(reader.num_row_groups):
-                rows, kept = reader.metadata.row_group(number).num_rows, None
-                if columns:
-                    with named(file):
-                        values = reader.read_row_group(number, columns=columns)
-                    if self._label:
-                        labels.append(pa.array(values.column(self._label).to_pylist()).unique().to_pylist())
-                    if wanted:
-                        kept = wanted.keep(
-                            {n: values.column(n).to_pylist() for n in wanted.columns}, rows
-                        ).nonzero()[0]
-                groups.append((file, number, rows if kept is None else len(kept), kept))
+        wanted.check_columns(schema.names, name)
+        bytes_ = [column for column in schema.names if _holds_bytes(schema.field(column).type)]
+        self._facts = [n for n in schema.names if n not in (*bytes_, self._caption, self._label)]
+        labels: set[Any] = set()
+        files = listing.counted(self._files, f"{name}: Parquet files")
+        self._groups = [group for file in files for group in self._groups_of(file, wanted, labels)]
         wanted.check_some(name)
         if wanted:
             self.notes.append(wanted.summary())
-        self._groups = groups
-        self._starts = [0, *itertools.accumulate(rows for _, _, rows, _ in groups)]
-        self._set_labels(schema, [value for some in labels for value in some], classes)
-        self._loaded: collections.OrderedDict[tuple[int, int], Any] = collections.OrderedDict()
+        self._starts = [0, *itertools.accumulate(group.rows for group in self._groups)]
+        self._set_labels(schema, labels, classes)
+        self._loaded: collections.OrderedDict[int, Any] = collections.OrderedDict()
         self._lock = threading.Lock()
+
+    def _first_schema(self, name: str) -> pa.Schema:
+        """The schema of the first file that can be read."""
+        problem = None
+        for file in self._files:
+            try:
+                return self._readers(file).schema_arrow
+            except ValueError as error:
+                problem = problem or error
+        raise ValueError(f"{name}: none of {len(self._files):,} files can be read: {problem}") from problem
+
+    def _groups_of(self, file: Path, wanted: Filter, labels: set[Any]) -> list["_Group"]:
+        """The row groups of a file; what cannot be read of it is a group with one record that says so."""
+        groups = []
+        needed = [name for name in (self._media, self._caption, self._label) if name]
+        columns = list(dict.fromkeys([*([self._label] if self._label else []), *wanted.columns]))
+        try:
+            reader = self._readers(file)
+            there = reader.schema_arrow.names
+            if missing := [column for column in [*needed, *wanted.columns] if column not in there]:
+                raise ValueError(f"{file}: lacks the column {missing[0]!r}, which other files have")
+            for number in range(reader.num_row_groups):
+                rows, kept = reader.metadata.row_group(number).num_rows, None
+                if columns:
+                    with named(file, f"row group {number}"):
+                        values = reader.read_row_group(number, columns=columns)
+                    if self._label:
+                        labels.update(values.column(self._label).to_pylist())
+                    if wanted:
+                        lists = {name: values.column(name).to_pylist() for name in wanted.columns}
+                        kept = wanted.keep(lists, rows).nonzero()[0]
+                groups.append(_Group(file, number, rows if kept is None else len(kept), kept))
+        except ValueError as error:
+            groups.append(_Group(file, len(groups), 1, None, Unusable("damaged", str(error))))
+        return groups
 
     def __len__(self) -> int:
         """Returns the number of rows that the filters keep."""
@@ -137,13 +170,14 @@ class ParquetSource:
     def __getitem__(self, record: int) -> RawRecord:
         """Returns row number `record`."""
         number = bisect.bisect_right(self._starts, record) - 1
-        file, group, _, kept = self._groups[number]
-        place = record - self._starts[number]
-        row_number = place if kept is None else int(kept[place])
-        shard = file.relative_to(self._root).with_suffix("").as_posix()
-        key = f"{shard}/{group:05d}-{row_number:06d}"
+        group, place = self._groups[number], record - self._starts[number]
+        row_number = place if group.kept is None else int(group.kept[place])
+        shard = group.file.relative_to(self._root).with_suffix("").as_posix()
+        key = f"{shard}/{group.number:05d}-{row_number:06d}"
         facts: dict[str, Any] = {}
         try:
+            if group.problem is not None:
+                raise group.problem
             row = self._row_group(number).slice(row_number, 1).to_pylist()[0]
             facts = {name: row[name] for name in self._facts if name in row}
             media = self._media_of(row[self._media])
@@ -172,14 +206,15 @@ class ParquetSource:
 
     def _row_group(self, number: int) -> Any:
         """A row group, read by one thread and kept for the others."""
-        file, group, _, _ = self._groups[number]
+        group = self._groups[number]
         with self._lock:
             if number in self._loaded:
                 self._loaded.move_to_end(number)
                 return self._loaded[number]
             try:
-                with named(file, f"row group {group}"):
-                    table = parquet.ParquetFile(file).read_row_group(group)
+                columns = [self._media, *filter(None, (self._caption, self._label)), *self._facts]
+                with named(group.file, f"row group {group.number}"):
+                    table = parquet.ParquetFile(group.file).read_row_group(group.number, columns=columns)
             except ValueError as error:
                 raise Unusable("damaged", str(error)) from error
             self._loaded[number] = table
@@ -187,7 +222,7 @@ class ParquetSource:
                 self._loaded.popitem(last=False)
             return table
 
-    def _set_labels(self, schema: pa.Schema, values: Sequence[Any], classes: int) -> None:
+    def _set_labels(self, schema: pa.Schema, values: Iterable[Any], classes: int) -> None:
         self._labels, self.classes, self.class_names = None, None, ()
         if not self._label:
             return
