@@ -124,7 +124,7 @@ def _own(reader: "_Frames", clip: Clip, make: Make) -> Iterator[np.ndarray]:
         if count == span:
             return
         count += 1
-    if not count:
+    if not count and start <= reader.first:
         raise Unusable("no_frames", "has no frame that can be decoded")
     apart = f", {clip.stride} apart" if clip.stride > 1 else ""
     raise Unusable("short_video", f"has {count} frames from there on; {clip.frames}{apart} are wanted")
@@ -268,6 +268,8 @@ def _opened(file: IO[bytes]) -> Iterator[tuple[Any, Any]]:
     kind = kinds_of_bytes.film(begin)
     if kind is None:
         raise Unusable("not_a_video", f"is {kinds_of_bytes.describe(begin)}")
+    if kind == "mp4" and (text := kinds_of_bytes.cut_off(file)):
+        raise Unusable("damaged", text)
     file.seek(0)
     try:
         with av.open(file, format=kind, metadata_errors="replace") as container:
