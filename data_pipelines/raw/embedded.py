@@ -115,7 +115,7 @@ class ParquetSource:
         options = {"where": where, "min_side": min_side, "max_aspect": max_aspect, "min_caption": min_caption}
         wanted = Filter(conditions(**options, caption=self._caption))
         wanted.check_columns(schema.names, name)
-        bytes_ = [column for column in schema.names if _holds_bytes(schema.field(column).type)]
+        bytes_ = [column for column in schema.names if holds_bytes(schema.field(column).type)]
         self._facts = [n for n in schema.names if n not in (*bytes_, self._caption, self._label)]
         labels: set[Any] = set()
         files = listing.counted(self._files, f"{name}: Parquet files")
@@ -244,7 +244,7 @@ def _open(path: Path) -> parquet.ParquetFile:
 def _media_column(name: str, schema: pa.Schema, media: str) -> str:
     """The column that holds media."""
     fields = [schema.field(i) for i in range(len(schema.names))]
-    found = [field.name for field in fields if _holds_bytes(field.type)]
+    found = [field.name for field in fields if holds_bytes(field.type)]
     if media:
         if media not in found:
             raise ValueError(
@@ -262,7 +262,8 @@ def _media_column(name: str, schema: pa.Schema, media: str) -> str:
     return usual
 
 
-def _holds_bytes(kind: pa.DataType) -> bool:
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Returns whether a column of such a type may hold media."""
     if pa.types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
