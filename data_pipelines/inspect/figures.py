@@ -33,14 +33,13 @@ def spread(values: Sequence[float], unit: str = "") -> str:
 
 def bars(counts: Sequence[tuple[str, int]]) -> list[str]:
     """Returns a histogram, a line an entry."""
-    most, wide = (
-        max((count for _, count in counts), default=1),
-        max((len(name) for name, _ in counts), default=0),
-    )
-    return [
-        f"  {name:>{wide}} {'█' * math.ceil(BAR * count / max(most, 1)):<{BAR}} {count:,}"
-        for name, count in counts
-    ]
+    most = max((count for _, count in counts), default=1)
+    wide = max((len(name) for name, _ in counts), default=0)
+    lines = []
+    for name, count in counts:
+        bar = "█" * math.ceil(BAR * count / max(most, 1))
+        lines.append(f"  {name:>{wide}} {bar:<{BAR}} {count:,}")
+    return lines
 
 
 def aspects(sizes: Iterable[tuple[int, int]]) -> list[tuple[str, int]]:
@@ -59,6 +58,14 @@ def lengths(numbers: Sequence[int]) -> list[tuple[str, int]]:
     return [(name, counts[bits]) for bits, name in named]
 
 
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    """Returns a picture (H, W, 3) uint8 whole, as large as a tile of the sheet shows it."""
+    scale = (TILE - 4) / max(pixels.shape[:2])
+    size = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
+    way = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC
+    return np.asarray(Image.fromarray(pixels).resize(size, way))
+
+
 def sheet(tiles: Sequence[tuple[np.ndarray, str]], columns: int = COLUMNS) -> Image.Image:
     """Returns pictures (H, W, 3) uint8 side by side, whole, each with the begin of its caption below it."""
     rows = math.ceil(len(tiles) / columns)
@@ -66,11 +73,8 @@ def sheet(tiles: Sequence[tuple[np.ndarray, str]], columns: int = COLUMNS) -> Im
     draw, font = ImageDraw.Draw(made), ImageFont.load_default(size=10)
     for number, (pixels, text) in enumerate(tiles):
         left, top = number % columns * TILE, number // columns * (TILE + TEXT)
-        scale = (TILE - 4) / max(pixels.shape[:2])
-        size = (max(round(pixels.shape[1] * scale), 1), max(round(pixels.shape[0] * scale), 1))
-        way = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC
-        picture = Image.fromarray(pixels).resize(size, way)
-        made.paste(picture, (left + (TILE - size[0]) // 2, top + (TILE - size[1]) // 2))
+        picture = Image.fromarray(thumbnail(pixels))
+        made.paste(picture, (left + (TILE - picture.width) // 2, top + (TILE - picture.height) // 2))
         line = " ".join(text.split())
         while line and draw.textlength(line, font=font) > TILE - 4:
             line = line[:-2]

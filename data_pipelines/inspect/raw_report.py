@@ -43,8 +43,9 @@ def report(source: RawSource, count: int, decoding: dict[str, Any]) -> tuple[lis
             frames = decode(record, **decoding)
         except Unusable as problem:
             return record, problem
-        few = frames[np.linspace(0, len(frames) - 1, min(len(frames), FRAMES)).astype(int)]
-        return record, (len(frames), frames.shape[1:3], few if number in shown else None)
+        places = np.linspace(0, len(frames) - 1, min(len(frames), FRAMES)).astype(int)
+        few = [figures.thumbnail(frames[place]) for place in places] if number in shown else None
+        return record, (len(frames), frames.shape[1:3], few)
 
     shown = set(numbers[:: max(len(numbers) // SHEET, 1)])
     with ThreadPoolExecutor(THREADS) as pool:

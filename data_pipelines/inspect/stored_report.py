@@ -80,8 +80,8 @@ def report(source: Any, name: str, count: int, decoder: Decoder | None) -> tuple
 def pictures(x: np.ndarray, decoder: Decoder | None) -> np.ndarray:
     """Returns one record (C, F, H, W) as frames (F, H, W, 3) uint8.
 
-    With 1 or 3 channels it is taken as pixels. Else it is decoded, or, without a decoder, its three principal components
-    over the record are red, green and blue: forms are seen, colours mean nothing.
+    With 1 or 3 channels it is taken as pixels. Else it is decoded, or, without a decoder, its three principal
+    components over the record are red, green and blue: forms are seen, colours mean nothing.
     """
     channels = x.shape[0]
     if channels in (1, 3):
