@@ -41,15 +41,17 @@ def number_of(frame):
     return round((float(frame.mean()) - 20) / 8)
 
 
-def film(pixels, form="mp4", codec="libx264", rate=8, times=None, rotation=None, gop=6, **container):
+def film(
+    pixels, form="mp4", codec="libx264", rate=8, times=None, rotation=None, gop=6, ratio=None, **container
+):
     """Frames as the bytes of a film; `times` are in thousandths of a second."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "film")
-        _write(path, pixels, form, codec, rate, times, rotation, gop, container)
+        _write(path, pixels, form, codec, rate, times, rotation, gop, ratio, container)
         return path.read_bytes()
 
 
-def _write(path, pixels, form, codec, rate, times, rotation, gop, container):
+def _write(path, pixels, form, codec, rate, times, rotation, gop, ratio, container):
     with av.open(str(path), "w", format=form, options=container) as out:
         stream = out.add_stream(codec, rate=rate)
         stream.height, stream.width = pixels.shape[1:3]
@@ -60,6 +62,8 @@ def _write(path, pixels, form, codec, rate, times, rotation, gop, container):
         elif codec != "gif":
             stream.gop_size = gop
             stream.options = {"qscale": "2", "b": "2000000"}
+        if ratio is not None:
+            stream.codec_context.sample_aspect_ratio = Fraction(ratio)
         if rotation is not None:
             stream.set_display_rotation(rotation)
         if times is not None:
