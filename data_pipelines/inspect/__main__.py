@@ -18,9 +18,8 @@ from data_pipelines.raw import RAW, open_raw, options_of
 from data_pipelines.sources import SOURCES
 
 USER_ERROR, FAILURE = 2, 1
-AUTOENCODER = (
-    "ptdit_jax.encoders.autoencoder:open_autoencoder"  # called by name: data_pipelines imports no network
-)
+ENCODERS = "ptdit_jax.encoders"  # called by name: data_pipelines imports no network
+AUTOENCODER = "autoencoder", "open_autoencoder"  # a module of that package, and its function
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -76,8 +75,8 @@ def _looked(options: argparse.Namespace) -> tuple[list[str], stored_report.Tiles
 
 
 def _decoder(path: str) -> stored_report.Decoder:
-    module, _, function = AUTOENCODER.partition(":")
-    opener: Any = getattr(importlib.import_module(module), function)
+    module, function = AUTOENCODER
+    opener: Any = getattr(importlib.import_module(f"{ENCODERS}.{module}"), function)
     return opener(SimpleNamespace(path=path, dtype="float32", posterior="mode")).decode
 
 

@@ -109,3 +109,11 @@ for name, path, options, decoding in eval(sys.stdin.read()):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not list(tmp_path.iterdir())
     assert state(root) == before
+
+
+def test_the_page_counts_them(made):
+    _, datasets, _ = made
+    kinds = collections.Counter(case.kind for dataset in datasets.values() for case in dataset.cases)
+    kinds.pop("plain")
+    page = " ".join((ROOT / "docs" / "raw_data.md").read_text().split())
+    assert f"makes {kinds.total()} such inputs of {len(kinds)} kinds" in page

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import grain
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from data_pipelines import sources as stored
-from data_pipelines.raw import RAW, decode, listing, open_raw, options_of, tar_index
+from data_pipelines.raw import RAW, REASONS, decode, listing, open_raw, options_of, tar_index
 from data_pipelines.raw.media import Stored
 from tests.data.raw.damaged import cameras, write_tar
 from tests.data.raw.media import encoded, film, frames, picture
@@ -448,3 +449,11 @@ def test_grain_reads_any_raw_source(tmp_path):
     dataset = grain.MapDataset.source(open_raw("webdataset", str(tmp_path))).shuffle(seed=1)
     batches = dataset.map(lambda record: decode(record, shape=(4, 4))[0]).batch(5)
     assert [batch.shape for batch in batches] == [(5, 4, 4, 3)] * 3
+
+
+def test_the_page_names_every_reason_and_source():
+    page = (Path(__file__).parents[3] / "docs" / "raw_data.md").read_text()
+    for reason, text in REASONS.items():
+        assert f"| `{reason}` | {text} |" in page
+    table = page.partition("| source | `path` |")[2].partition("\n\n")[0]
+    assert all(f"`{name}`" in table for name in RAW)
