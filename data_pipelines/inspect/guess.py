@@ -11,6 +11,7 @@ from data_pipelines.arrays import named
 from data_pipelines.raw import embedded
 from data_pipelines.raw.folder import METADATA, SUFFIXES
 from data_pipelines.raw.listing import walk
+from data_pipelines.raw.tables import reading
 
 ENTRIES = 2000  # of a folder that are looked at
 EMBEDDED = ("digits", "moving_digits")
@@ -61,7 +62,7 @@ def guess(path: str) -> str:
 def _of_file(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
-        with named(path):
+        with reading(path):
             schema = parquet.read_schema(path)
         holds = any(embedded.holds_bytes(schema.field(i).type) for i in range(len(schema.names)))
         return "parquet" if holds else "images"

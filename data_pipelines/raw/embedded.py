@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from data_pipelines.arrays import named
 from data_pipelines.raw import captions as texts
 from data_pipelines.raw import listing
 from data_pipelines.raw.captions import Labels
@@ -23,6 +22,7 @@ from data_pipelines.raw.filters import Filter, conditions
 from data_pipelines.raw.media import Held, Stored
 from data_pipelines.raw.problems import Unusable
 from data_pipelines.raw.records import KINDS, RawRecord
+from data_pipelines.raw.tables import reading
 
 MEDIA = ("image", "jpg", "png", "webp", "video", "mp4")  # columns of media, where there are several
 OPEN = 32  # files that are open at a time
@@ -151,7 +151,7 @@ class ParquetSource:
             for number in range(reader.num_row_groups):
                 rows, kept = reader.metadata.row_group(number).num_rows, None
                 if columns:
-                    with named(file, f"row group {number}"):
+                    with reading(file, f"row group {number}"):
                         values = reader.read_row_group(number, columns=columns)
                     if self._label:
                         labels.update(values.column(self._label).to_pylist())
@@ -213,7 +213,7 @@ class ParquetSource:
                 return self._loaded[number]
             try:
                 columns = [self._media, *filter(None, (self._caption, self._label)), *self._facts]
-                with named(group.file, f"row group {group.number}"):
+                with reading(group.file, f"row group {group.number}"):
                     table = parquet.ParquetFile(group.file).read_row_group(group.number, columns=columns)
             except ValueError as error:
                 raise Unusable("damaged", str(error)) from error
@@ -237,7 +237,7 @@ def _is_parquet(name: str) -> bool:
 
 
 def _open(path: Path) -> parquet.ParquetFile:
-    with named(path):
+    with reading(path):
         return parquet.ParquetFile(path, memory_map=True)
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import IO, Any
 
 import av
+import av.error
 import av.stream
 import numpy as np
 
@@ -258,9 +259,11 @@ def _opened(file: IO[bytes]) -> Iterator[tuple[Any, Any]]:
             if not stream.width or not stream.height:
                 raise Unusable("no_frames", "does not say how large its frames are")
             yield container, stream
-    except (Unusable, MemoryError, _SeekingFails):
+    except (Unusable, _SeekingFails):
         raise
     except Exception as error:  # of damaged files libav raises nearly anything
+        if isinstance(error, MemoryError) and not isinstance(error, av.error.FFmpegError):
+            raise  # ours; libav's is of a header that asks for anything
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise Unusable("damaged", f"{kind}: {' '.join(str(text).split())[:_SAID]}") from error
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 
-from data_pipelines.arrays import named
 from data_pipelines.raw import captions as texts
 from data_pipelines.raw import listing
 from data_pipelines.raw.captions import Labels
 from data_pipelines.raw.filters import Filter, conditions
 from data_pipelines.raw.problems import Unusable
 from data_pipelines.raw.records import RawRecord
+from data_pipelines.raw.tables import reading
 from data_pipelines.raw.tar_index import TarIndex, indexed, problem_of
 
 OPEN = 64  # indexes in memory at a time, where they are kept in files
@@ -213,14 +213,14 @@ def _keys(tar: Path, wanted: Filter) -> np.ndarray:
         raise ValueError(
             f"{tar}: {wanted.conditions[0].text} needs {beside.name} beside it, which is not there"
         )
-    with named(beside):
+    with reading(beside):
         file = parquet.ParquetFile(beside, memory_map=True)
         names = file.schema_arrow.names
     wanted.check_columns(names, str(beside))
     if KEY not in names:
         raise ValueError(f"{beside}: has no column {KEY!r}; there are {', '.join(names)}")
     columns = list(dict.fromkeys([KEY, *(name for name in (STATUS,) if name in names), *wanted.columns]))
-    with named(beside):
+    with reading(beside):
         table = file.read(columns=columns)
         if STATUS in names:  # what was not downloaded is in no tar
             good = [status == SUCCESS for status in table.column(STATUS).to_pylist()]

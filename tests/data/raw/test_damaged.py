@@ -14,6 +14,8 @@ import pytest
 from data_pipelines.raw import REASONS, Unusable, decode, open_raw
 from tests.data.raw import damaged
 
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
 ROOT = Path(__file__).parents[3]
 NAMES = ("images", "metadata", "table", "tars", "broken_tars", "parquet", "videos", "objects", "gobjaverse")
 
