@@ -178,7 +178,12 @@ class ParquetSource:
         try:
             if group.problem is not None:
                 raise group.problem
-            row = self._row_group(number).slice(row_number, 1).to_pylist()[0]
+            table = self._row_group(number)
+            if row_number >= len(table):
+                raise Unusable(
+                    "damaged", f"{group.file}: row group {group.number} has {len(table)} rows alone"
+                )
+            row = table.slice(row_number, 1).to_pylist()[0]
             facts = {name: row[name] for name in self._facts if name in row}
             media = self._media_of(row[self._media])
             caption = None

@@ -44,7 +44,6 @@ def conditions(
     min_side: int = 0,
     max_aspect: float = 0.0,
     min_caption: int = 0,
-    max_caption: int = 0,
     caption: str | None = None,
 ) -> list[Condition]:
     """Returns the conditions that a user's options are.
@@ -55,7 +54,6 @@ def conditions(
         min_side: of columns "width" and "height", in pixels; 0 for any.
         max_aspect: the longer of the two over the shorter; 0 for any.
         min_caption: characters; 0 for any.
-        max_caption: characters; 0 for any.
         caption: the column of captions.
 
     Raises:
@@ -89,10 +87,11 @@ def conditions(
         found.append(
             Condition(text, (WIDTH, HEIGHT), lambda w, h: np.maximum(w / h, h / w) <= max_aspect, _number)
         )
-    if (min_caption or max_caption) and caption:
-        longest = max_caption or math.inf
-        text = f"{min_caption} to {max_caption} characters" if max_caption else f"min_caption={min_caption}"
-        found.append(Condition(text, (caption,), lambda n: (n >= min_caption) & (n <= longest), _length))
+    if min_caption:
+        if caption is None:
+            raise ValueError(f"min_caption={min_caption} needs a column of captions; name it, caption=COLUMN")
+        text = f"min_caption={min_caption}"
+        found.append(Condition(text, (caption,), lambda n: n >= min_caption, _length))
     return found
 
 

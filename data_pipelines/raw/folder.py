@@ -102,10 +102,14 @@ class FolderSource:
         self.kind, self._max_caption, self._outside = kind, max_caption, outside
         self._name = f"{kind}s: {path}"
         self.notes: list[str] = []
-        self._texts: set[str] = set()
+        self._texts: dict[str, str] = {}  # paths of captions, by what comes before their suffix
         self._options = {"caption": caption, "label": "" if label == FOLDER else label, "path": path_column}
         options = {"where": where, "min_side": min_side, "max_aspect": max_aspect, "min_caption": min_caption}
-        self._filter_options, self._filter = options, Filter(conditions(**options, caption=caption or None))
+        self._filter_options = options
+        self._filter = Filter(
+            conditions(**options, caption=caption or texts.COLUMNS[0])
+        )  # until a table is seen
+        self._left_out: set[str] = set()  # files of rows that the filters do not keep
         place = Path(path).expanduser()
         if path and place.suffix.lower() in tables.SUFFIXES and place.is_file():
             self._root = listing.check_folder(self._name, root) if root else place.parent.resolve()
@@ -149,8 +153,7 @@ class FolderSource:
             return None
         if entry.row is not None and entry.row.caption is not None:
             return texts.checked(entry.row.caption, self._max_caption)
-        beside = f"{os.path.splitext(entry.name)[0]}.txt"
-        if beside in self._texts:
+        if beside := self._texts.get(os.path.splitext(entry.name)[0]):
             return texts.read(
                 Stored(listing.within(self._root, beside, outside=self._outside)), self._max_caption
             )
@@ -162,9 +165,7 @@ class FolderSource:
         if captions != "auto":
             return captions
         rows = any(entry.row is not None and entry.row.caption is not None for entry in self._entries)
-        beside = self._texts and any(
-            f"{os.path.splitext(e.name)[0]}.txt" in self._texts for e in self._entries
-        )
+        beside = self._texts and any(os.path.splitext(e.name)[0] in self._texts for e in self._entries)
         return "required" if rows or beside else "none"
 
     def _set_labels(self, label: str, classes: int) -> None:
@@ -186,7 +187,7 @@ class FolderSource:
             if what == "file" and base in METADATA:
                 metadata.append(name)
             elif what == "file" and suffix == ".txt":
-                self._texts.add(name)
+                self._texts[os.path.splitext(name)[0]] = name
             elif suffix in SUFFIXES[self.kind] and what in ("file", "folder"):
                 (names if what == "file" else odd).append(name)
             elif what != "folder":
@@ -199,17 +200,19 @@ class FolderSource:
         if not metadata:
             return sorted([_Entry(name, name) for name in names] + entries, key=lambda entry: entry.key)
         rows = self._named_files([row for table in tables_ for row in table])
-        known = {entry.name for entry in rows} | {name for name, _, kept in self._dropped if not kept}
+        known = {entry.name for entry in rows} | self._left_out
         left = [name for name in names if name not in known]
+        if self._filter:
+            self.notes += listing.left_out(left, "files are in no table, so that no filter keeps them")
+            left = []
         return rows + sorted([_Entry(name, name) for name in left] + entries, key=lambda entry: entry.key)
 
     def _named_files(self, rows: Iterable[tuple[str, _Row, bool]]) -> list[_Entry]:
         """Entries of the rows of tables; a file may have several rows, with other captions."""
         entries, seen, count = [], set(), {}
-        self._dropped = []
         for name, row, kept in rows:
             if not kept:
-                self._dropped.append((name, row, kept))
+                self._left_out.add(name)
                 continue
             count[name] = count.get(name, 0) + 1
             key = name if count[name] == 1 else f"{name}#{count[name]}"
@@ -232,7 +235,7 @@ class FolderSource:
                 )
             chosen.update(path=paths, caption=texts.column(self._options["caption"], "caption", names))
             chosen.update(label=texts.column(self._options["label"], "label", names, ("label",)))
-            if self._filter_options["min_caption"] and not self._filter.columns:
+            if not self._filter.rows:
                 self._filter = Filter(conditions(**self._filter_options, caption=chosen["caption"]))
             self._filter.check_columns(names, str(file))
             return list(dict.fromkeys([*(name for name in chosen.values() if name), *self._filter.columns]))
@@ -252,5 +255,11 @@ class FolderSource:
             facts = {column: table.columns[column][number] for column in self._filter.columns}
             row = _Row(captions[number], labels[number], facts, problem)
             place = join(name) if isinstance(name, str) and name else f"{join(file.name)}:{number + 1}"
-            rows.append((os.path.normpath(place) if ".." not in place else place, row, bool(kept[number])))
+            rows.append(
+                (
+                    os.path.normpath(place) if ".." not in place else place,
+                    row,
+                    bool(kept[number]) or number in table.problems,
+                )
+            )
         return rows

@@ -124,6 +124,39 @@ def test_a_listing_opens_nothing(tmp_path, monkeypatch, capsys):
     assert "so far" in capsys.readouterr().err
 
 
+def test_filters_of_metadata(tmp_path):
+    write_images(tmp_path, ["a.png", "b.png", "c.png", "alone.png"])
+    lines = [
+        json.dumps({"file_name": "a.png", "text": "a long caption", "score": 3}),
+        json.dumps({"file_name": "b.png", "text": "short", "score": 3}),
+        "{",
+        json.dumps({"file_name": "c.png", "text": "another long caption", "score": 1}),
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    source = open_raw("images", str(tmp_path), where="score>2", min_caption=10)
+    assert [(r.key, r.problem and r.problem.reason) for r in all_of(source)] == [
+        ("a.png", None),
+        ("metadata.jsonl:3", "bad_metadata"),
+    ]
+    assert source[0].facts == {"score": 3, "text": "a long caption"}
+    assert "1 files are in no table, so that no filter keeps them: alone.png" in source.notes
+    with pytest.raises(ValueError, match="min_caption=3 needs a column of captions"):
+        (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}')
+        open_raw("images", str(tmp_path), min_caption=3)
+    (tmp_path / "metadata.jsonl").unlink()
+    with pytest.raises(ValueError, match=r"min_side=3 needs a table metadata\.jsonl"):
+        open_raw("images", str(tmp_path), min_side=3)
+
+
+def test_captions_in_capitals_and_optional(tmp_path):
+    write_images(tmp_path, ["A.PNG", "b.png"])
+    (tmp_path / "A.TXT").write_text("LOUD")
+    found = [record.caption for record in all_of(open_raw("images", str(tmp_path), captions="optional"))]
+    assert found == ["LOUD", None]
+    assert open_raw("images", str(tmp_path))[1].problem.reason == "no_caption"
+    assert open_raw("images", str(tmp_path), captions="none")[0].caption is None
+
+
 # Tars
 
 
