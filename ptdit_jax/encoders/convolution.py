@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from ptdit_jax.encoders import winograd
 from ptdit_jax.models.layers import parameter, zeros
 
 EPSILON = 1e-6  # of every norm
@@ -30,10 +31,16 @@ def convolve(
     """Cross-correlation: x (N, *space, C), kernel (*window, C, D), bias (D,) -> (N, *space', D) in x's dtype."""
     letters = "DHW"[3 - len(strides) :]
     layout = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
-    y = jax.lax.conv_general_dilated(
-        x, kernel, strides, padding, dimension_numbers=layout, precision=_precision(x.dtype)
-    )
-    return y + bias
+
+    def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            x, kernel, strides, padding, dimension_numbers=layout, precision=_precision(x.dtype)
+        )
+
+    same = kernel.shape[:-2] == (3, 3) and tuple(strides) == (1, 1) and all(p == (1, 1) for p in padding)
+    if same and winograd.pays(x, kernel):
+        return jax.lax.platform_dependent(x, kernel, cpu=winograd.convolve, default=direct) + bias
+    return direct(x, kernel) + bias
 
 
 class Conv(nnx.Module):

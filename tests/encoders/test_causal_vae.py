@@ -166,6 +166,29 @@ def test_doubled_pictures_before_a_convolution_are_not_made():
     np.testing.assert_allclose(ours, wanted.movedim(1, -1).numpy(), atol=1e-5)
 
 
+def test_convolutions_by_winograd_are_convolutions(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 6, 10, 16)).astype(np.float32)
+    kernel, bias = (rng.standard_normal(s).astype(np.float32) / 12 for s in ((3, 3, 16, 20), (20,)))
+    parts = (torch.from_numpy(x).movedim(-1, 1), torch.from_numpy(kernel).permute(3, 2, 0, 1))
+    wanted = F.conv2d(*parts, torch.from_numpy(bias), padding=1).movedim(1, -1).numpy()
+
+    def call(x, kernel, bias):
+        return convolution.convolve(x, kernel, bias, (1, 1), [(1, 1), (1, 1)])
+
+    def operations():  # of a program for this CPU; XLA's own convolution is one
+        text = jax.jit(call).lower(x, kernel, bias).as_text()
+        return text.count("stablehlo.convolution"), text.count("stablehlo.dot_general")
+
+    assert operations() == (1, 0)
+    monkeypatch.setattr(convolution.winograd, "CHANNELS", 16)
+    monkeypatch.setattr(convolution.winograd, "POSITIONS", 120)
+    jax.clear_caches()
+    assert operations()[0] == 0
+    np.testing.assert_allclose(jax.jit(call, compiler_options=FAST)(x, kernel, bias), wanted, atol=1e-5)
+    assert not convolution.winograd.pays(jnp.asarray(x[:, :5]), kernel)
+
+
 def test_attention_in_parts_is_attention():
     q, k, v = jax.random.normal(jax.random.key(0), (3, 2, 35, 16))
     whole = F.scaled_dot_product_attention(*(torch.from_numpy(np.array(a)) for a in (q, k, v))).numpy()
