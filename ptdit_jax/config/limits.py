@@ -16,6 +16,9 @@ CHOICES = {
     "numerics.matmul_precision": ("default", "tensorfloat32", "float32"),
     "optimizer.schedule": tuple(SCHEDULES),
     "model.null_mask": ("own", "caption"),
+    "autoencoder.dtype": ("float32", "bfloat16"),
+    "autoencoder.posterior": ("sample", "mode"),
+    "autoencoder.tile": ("auto", "yes", "no"),
     "train.on_nonfinite": ("stop", "skip"),
     "checkpoint.on_damage": ("stop", "previous"),
 }
@@ -45,6 +48,12 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "data.batch": ("at least 1", lambda v: v >= 1),
     "data.read_threads": ("in [0, 1024]", lambda v: 0 <= v <= 1024),
     "data.prefetch": ("at least 1", lambda v: v >= 1),
+    "autoencoder.pixel_channels": ("3 or 1", lambda v: v in (1, 3)),
+    "autoencoder.tile_size": ("a multiple of 8, or 0 for the autoencoder's", lambda v: v >= 0 and v % 8 == 0),
+    "autoencoder.tile_frames": (
+        "4k+1 and at least 5, or 0 for the autoencoder's",
+        lambda v: v == 0 or (v > 4 and v % 4 == 1),
+    ),
     "optimizer.learning_rate": ("positive and finite", lambda v: 0 < v < math.inf),
     "optimizer.warmup_steps": ("at least 0", lambda v: v >= 0),
     "optimizer.b1": ("in [0, 1)", lambda v: 0 <= v < 1),
