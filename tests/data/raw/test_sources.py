@@ -140,8 +140,8 @@ def test_filters_of_metadata(tmp_path):
     ]
     assert source[0].facts == {"score": 3, "text": "a long caption"}
     assert "1 files are in no table, so that no filter keeps them: alone.png" in source.notes
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}')
     with pytest.raises(ValueError, match="min_caption=3 needs a column of captions"):
-        (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}')
         open_raw("images", str(tmp_path), min_caption=3)
     (tmp_path / "metadata.jsonl").unlink()
     with pytest.raises(ValueError, match=r"min_side=3 needs a table metadata\.jsonl"):
