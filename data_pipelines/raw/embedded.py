@@ -148,19 +148,22 @@ class ParquetSource:
             there = reader.schema_arrow.names
             if missing := [column for column in [*needed, *wanted.columns] if column not in there]:
                 raise ValueError(f"{file}: lacks the column {missing[0]!r}, which other files have")
-            for number in range(reader.num_row_groups):
+        except ValueError as error:
+            return [_Group(file, 0, 1, None, Unusable("damaged", str(error)))]
+        for number in range(reader.num_row_groups):
+            try:
                 rows, kept = reader.metadata.row_group(number).num_rows, None
                 if columns:
                     with reading(file, f"row group {number}"):
                         values = reader.read_row_group(number, columns=columns)
-                    if self._label:
-                        labels.update(values.column(self._label).to_pylist())
                     if wanted:
                         lists = {name: values.column(name).to_pylist() for name in wanted.columns}
                         kept = wanted.keep(lists, rows).nonzero()[0]
+                    if self._label:
+                        labels.update(values.column(self._label).to_pylist())
                 groups.append(_Group(file, number, rows if kept is None else len(kept), kept))
-        except ValueError as error:
-            groups.append(_Group(file, len(groups), 1, None, Unusable("damaged", str(error))))
+            except ValueError as error:
+                groups.append(_Group(file, number, 1, None, Unusable("damaged", str(error))))
         return groups
 
     def __len__(self) -> int:

@@ -255,11 +255,6 @@ class FolderSource:
             facts = {column: table.columns[column][number] for column in self._filter.columns}
             row = _Row(captions[number], labels[number], facts, problem)
             place = join(name) if isinstance(name, str) and name else f"{join(file.name)}:{number + 1}"
-            rows.append(
-                (
-                    os.path.normpath(place) if ".." not in place else place,
-                    row,
-                    bool(kept[number]) or number in table.problems,
-                )
-            )
+            place = place if ".." in place else os.path.normpath(place)
+            rows.append((place, row, bool(kept[number]) or number in table.problems))
         return rows

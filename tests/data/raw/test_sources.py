@@ -140,8 +140,8 @@ def test_filters_of_metadata(tmp_path):
     ]
     assert source[0].facts == {"score": 3, "text": "a long caption"}
     assert "1 files are in no table, so that no filter keeps them: alone.png" in source.notes
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}')
     with pytest.raises(ValueError, match="min_caption=3 needs a column of captions"):
-        (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}')
         open_raw("images", str(tmp_path), min_caption=3)
     (tmp_path / "metadata.jsonl").unlink()
     with pytest.raises(ValueError, match=r"min_side=3 needs a table metadata\.jsonl"):
@@ -350,6 +350,25 @@ def test_row_groups_in_memory_are_few(tmp_path):
     for thread in threads:
         thread.join()
     assert len(source._loaded) <= 8
+
+
+def test_a_damaged_row_group_costs_its_own_rows(tmp_path):
+    file = tmp_path / "a.parquet"
+    parquet.write_table(hugging_face_table(12), file, row_group_size=4, compression="none")
+    columns = [parquet.ParquetFile(file).metadata.row_group(1).column(k) for k in range(5)]
+    content = bytearray(file.read_bytes())
+    for column in columns:
+        start = column.dictionary_page_offset or column.data_page_offset
+        content[start : start + 8] = b"\xff" * 8
+    file.write_bytes(content)
+    for options, rows in (({}, 9), ({"where": "score>=0"}, 9)):
+        found = all_of(open_raw("parquet", str(file), **options))
+        assert [record.problem and record.problem.reason for record in found] == [
+            *[None] * 4,
+            "damaged",
+            *[None] * 4,
+        ]
+        assert len(found) == rows
 
 
 def test_which_column_holds_media_is_asked(tmp_path):
