@@ -41,7 +41,9 @@ def band_keys(value: int, distance: int) -> list[bytes]:
     return [bytes([number]) + (value & mask).to_bytes(8, "big") for number, mask in enumerate(masks)]
 
 
-def near_pairs(hashes: np.ndarray, distance: int, bits: tuple[int, ...] = tuple(range(BITS))) -> Iterator[np.ndarray]:
+def near_pairs(
+    hashes: np.ndarray, distance: int, bits: tuple[int, ...] = tuple(range(BITS))
+) -> Iterator[np.ndarray]:
     """Finds all pairs that differ in at most `distance` bits, some of them several times.
 
     Args:

@@ -189,7 +189,9 @@ def _check_path(text: str, name: str) -> None:
     if not text or "\0" in text:
         raise ValueError(f"{name}={text!r} must be a path")
     if text.startswith(("http://", "https://")):
-        raise ValueError(f"{name}={text} must be a path or a bucket; download it (img2dataset does), and name that")
+        raise ValueError(
+            f"{name}={text} must be a path or a bucket; download it (img2dataset does), and name that"
+        )
 
 
 def _check(settings: Settings) -> None:
@@ -212,7 +214,9 @@ def _check(settings: Settings) -> None:
         if getattr(settings, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} {getattr(settings, name)}: must be 1 or more")
     if settings.min_pixels > settings.max_pixels:
-        raise ValueError(f"--min-pixels {settings.min_pixels}: must be at most --max-pixels {settings.max_pixels}")
+        raise ValueError(
+            f"--min-pixels {settings.min_pixels}: must be at most --max-pixels {settings.max_pixels}"
+        )
     for what in ("chars", "words"):
         low, high = (getattr(settings, f"{end}_caption_{what}") for end in ("min", "max"))
         if high and low > high:

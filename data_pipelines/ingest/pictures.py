@@ -12,7 +12,15 @@ from data_pipelines.ingest.filters import check_size
 from data_pipelines.ingest.options import Settings
 from data_pipelines.ingest.reasons import LeftOut
 
-PICTURES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tiff", "AVIF": "avif"}
+PICTURES = {
+    "JPEG": "jpg",
+    "PNG": "png",
+    "WEBP": "webp",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "TIFF": "tiff",
+    "AVIF": "avif",
+}
 FILMS = ("mp4", "mkv", "webm", "mov", "avi", "m4v")
 SUFFIXES = frozenset([*PICTURES.values(), "jpeg", "tif", *FILMS])
 
@@ -84,7 +92,9 @@ def _picture(content: bytes, suffix: str, settings: Settings) -> Facts:
         with picture:
             stored = picture.size
             if stored[0] * stored[1] > settings.max_pixels:
-                raise LeftOut("too_large", f"{stored[0]}x{stored[1]} is more than {settings.max_pixels:,} pixels")
+                raise LeftOut(
+                    "too_large", f"{stored[0]}x{stored[1]} is more than {settings.max_pixels:,} pixels"
+                )
             if getattr(picture, "n_frames", 1) > 1 and picture.format != "TIFF":
                 raise LeftOut("animated", f"{getattr(picture, 'n_frames', 0)} frames")
             try:
@@ -101,7 +111,9 @@ def _picture(content: bytes, suffix: str, settings: Settings) -> Facts:
                 phash = perceptual_hash(_on_white(shown))
             except Exception as error:  # decoders raise nearly anything
                 raise LeftOut("damaged", error) from error
-        name = PICTURES[str(picture.format)] if picture.format in PICTURES else "jpg"  # MPO is JPEG, with more behind
+        name = (
+            PICTURES[str(picture.format)] if picture.format in PICTURES else "jpg"
+        )  # MPO is JPEG, with more behind
     sha256 = hashlib.sha256(content).hexdigest()
     return Facts(name, width, height, *stored, sha256, pixels.hexdigest(), phash)
 
@@ -140,7 +152,9 @@ def _film(content: bytes, suffix: str, settings: Settings) -> Facts:
         stream = container.streams.video[0]
         stored = stream.codec_context.width, stream.codec_context.height
         if not 0 < stored[0] * stored[1] <= settings.max_pixels:
-            raise LeftOut("too_large", f"{stored[0]}x{stored[1]} is more than {settings.max_pixels:,} pixels, or none")
+            raise LeftOut(
+                "too_large", f"{stored[0]}x{stored[1]} is more than {settings.max_pixels:,} pixels, or none"
+            )
         frame = next(container.decode(stream))
         width, height = stored[::-1] if frame.rotation % 180 else stored
     except LeftOut:

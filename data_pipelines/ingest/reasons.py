@@ -33,7 +33,7 @@ REASONS = {
 LONGEST = 300  # characters of a line; libraries quote whole headers
 
 
-class LeftOut(Exception):  # noqa: N818  (not an error: a sample that is counted and listed)
+class LeftOut(Exception):
     """A sample is left out.
 
     Attributes:

@@ -30,7 +30,9 @@ def media_column(schema: pa.Schema, wanted: str = "") -> str:
     binaries = [field.name for field in schema if _is_binary(field.type)]
     if wanted:
         if wanted not in structs + binaries:
-            raise ValueError(f"has no column {wanted} of bytes; it has {', '.join(structs + binaries) or 'none'}")
+            raise ValueError(
+                f"has no column {wanted} of bytes; it has {', '.join(structs + binaries) or 'none'}"
+            )
         return wanted
     if not structs + binaries:
         raise ValueError(f"has no column of bytes; it has {', '.join(schema.names)}")
@@ -92,7 +94,9 @@ def _rows(parquet: pq.ParquetFile, group: int, columns: Sequence[str]) -> Iterat
         yield from batch.to_pylist()
 
 
-def _sample(uri: str, number: int, group: int, row: int, value: Any, metadata: dict, settings: Settings) -> Found:
+def _sample(
+    uri: str, number: int, group: int, row: int, value: Any, metadata: dict, settings: Settings
+) -> Found:
     content, path = _content(value)
     key = text(path) if path else str(number)
     if content is None:
@@ -116,7 +120,9 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def _is_struct(kind: pa.DataType) -> bool:
-    return pa.types.is_struct(kind) and any(field.name == "bytes" and _is_binary(field.type) for field in kind)
+    return pa.types.is_struct(kind) and any(
+        field.name == "bytes" and _is_binary(field.type) for field in kind
+    )
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

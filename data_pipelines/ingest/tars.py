@@ -22,7 +22,9 @@ from data_pipelines.ingest.options import Settings
 from data_pipelines.ingest.pictures import SUFFIXES
 from data_pipelines.ingest.reasons import LeftOut
 
-_NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)  # webdataset's: the key ends at the first dot
+_NAME = re.compile(
+    r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL
+)  # webdataset's: the key ends at the first dot
 _WORTH_KNOWING = ("txt", "json", *SUFFIXES)
 
 
@@ -102,7 +104,9 @@ def _sample(file: IO[bytes], uri: str, key: str, members: dict, rows: dict, sett
     media = [suffix for suffix in members if suffix in SUFFIXES]
     metadata, name = rows.get(key, {}), text(key)
     if len(media) != 1:
-        problem = LeftOut("several_media", ", ".join(media)) if media else LeftOut("no_media", "no picture or film")
+        problem = (
+            LeftOut("several_media", ", ".join(media)) if media else LeftOut("no_media", "no picture or film")
+        )
         return Found(uri, name, metadata=metadata, problem=problem)
     offset, size = members[media[0]]
 
