@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
         OSError: the machine failed.
     """
     settings, out, flags = parse(argv)
+    _log()  # before Beam sets up its own
     import apache_beam as beam  # pyright: ignore[reportMissingImports]
     from apache_beam.io.filesystems import FileSystems  # pyright: ignore[reportMissingImports]
 
@@ -40,7 +41,6 @@ def main(argv: Sequence[str]) -> int:
     from data_pipelines.ingest.report import JSON, TEXT, nothing_left
     from data_pipelines.ingest.runner import beam_options
 
-    _log()
     options = beam_options(flags)
     FileSystems.set_options(options)
     plan = units.plan(settings, out)
@@ -92,7 +92,7 @@ def _begin(out: str, state: dict[str, Any]) -> None:
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{place} cannot be read: {error}") from error
     if names:
-        name = names[0]
+        name = min(names, key=lambda name: (name == "inputs", list(state).index(name)))  # a flag says more
         what = (
             "files that have changed"
             if name == "inputs"
@@ -126,8 +126,9 @@ def _locked(out: str) -> Iterator[None]:
 
 
 def _log() -> None:
-    """Lines of ours and warnings of others on standard error."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    """Lines of ours on standard error, and all that Beam says where PTDIT_DEBUG is set."""
+    level = logging.INFO if os.environ.get("PTDIT_DEBUG") else logging.CRITICAL
+    logging.basicConfig(format="%(message)s", level=level)
     logging.getLogger("data_pipelines").setLevel(logging.INFO)
 
 

@@ -35,8 +35,8 @@ def list_folder(source: str, found: Sequence[Entry]) -> list[dict[str, Any]]:
         found: its files.
 
     Returns:
-        A dict a sample, fit for JSON, in the order of names: `uri`, `key`, `size`, `time`; and where there is one, `text`,
-        the URI of its caption, `row`, its row in a table, `problem`, a pair of reason and line.
+        A dict a sample, fit for JSON, in the order of names: `uri`, `key`, `size`, `time`; and where there is one,
+        `text`, the URI of its caption, `row`, its row in a table, `problem`, a pair of reason and line.
 
     Raises:
         ValueError: a table cannot be read; names it.

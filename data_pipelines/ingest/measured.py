@@ -1,4 +1,4 @@
-"""What was found in a unit: a small Parquet file for each, so that a run that is started again measures nothing twice."""
+"""What was found in a unit, a small Parquet file each: a run that is started again measures nothing twice."""
 
 import io
 import json

@@ -14,7 +14,9 @@ MAX_DISTANCE = 16  # bits: a quarter of a hash; half is what two pictures withou
 MAX_PIXELS = 178_956_970  # where Pillow, too, takes a picture for a decompression bomb
 MAX_BYTES = 2**30
 
-ABOUT = """Filters pictures and films, leaves out duplicates, and writes webdataset shards with a Parquet beside each."""
+ABOUT = (
+    "Filters pictures and films, leaves out duplicates, writes webdataset shards with a Parquet beside each."
+)
 MORE = """
 Sources: webdataset tars (as img2dataset and video2dataset write them, with the Parquet beside), Parquet with embedded
 bytes (as Hugging Face has them), folders of pictures (captions in a .txt beside each, or in metadata.jsonl, .csv or
@@ -112,7 +114,7 @@ def parse(argv: Sequence[str]) -> tuple[Settings, str, list[str]]:
         for text in [options.out] if name == "out" else options.source:
             _check_path(text, f"--{name}")
     names = {field.name for field in dataclasses.fields(Settings)} - {"sources"}
-    values = {name: value for name, value in vars(options).items() if name in names}
+    values: dict[str, Any] = {name: value for name, value in vars(options).items() if name in names}
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     settings = Settings(sources=tuple(dict.fromkeys(options.source)), **values)
     _check(settings)

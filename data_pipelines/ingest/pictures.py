@@ -6,6 +6,7 @@ import io
 import warnings
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from data_pipelines.ingest.filters import check_size
@@ -128,16 +129,16 @@ def _shown(picture: Image.Image) -> Image.Image:
         return picture
     if picture.has_transparency_data:
         clear = picture.convert("RGBA")
-        return clear.convert("RGB") if clear.getextrema()[3] == (255, 255) else clear
+        return clear.convert("RGB") if clear.getchannel("A").getextrema() == (255, 255) else clear
     return picture.convert("RGB")
 
 
 def _on_white(picture: Image.Image) -> Image.Image:
     """What a perceptual hash is made of: 8 bits a channel, on white."""
     if picture.mode.startswith(("I", "F")):
-        low, high = picture.getextrema()  # pyright: ignore[reportAssignmentType]
-        scale = 255 / max(high - low, 1e-12)  # pyright: ignore[reportOperatorIssue]
-        return picture.convert("F").point(lambda value: (value - low) * scale + 0).convert("L")
+        values = np.asarray(picture, np.float64)
+        low, high = values.min(), values.max()
+        return Image.fromarray(((values - low) * (255 / max(high - low, 1e-12))).round().astype(np.uint8))
     if picture.mode == "RGBA":
         return Image.alpha_composite(Image.new("RGBA", picture.size, _WHITE), picture).convert("RGB")
     return picture

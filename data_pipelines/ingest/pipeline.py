@@ -1,8 +1,9 @@
 """The Apache Beam pipeline: measure, leave out duplicates, divide into shards, write.
 
-Between its steps go a few numbers and hashes of a sample, never its picture, its caption or its metadata: what was measured
-is stored for each unit, and a shard is written from the sources.  All that is grouped is sorted before it is used, so the
-result does not depend on workers or on how Beam bundles.  A step may run twice: it writes the same bytes to the same place.
+Between its steps go a few numbers and hashes of a sample, never its picture, its caption or its metadata: what was
+measured is stored for each unit, and a shard is written from the sources.  All that is grouped is sorted before it is
+used, so the result does not depend on workers or on how Beam bundles.  A step may run twice: it writes the same bytes
+to the same place.
 """
 
 import json
@@ -21,11 +22,10 @@ from data_pipelines.ingest.shards import place, shard_name, starts, write_quaran
 UNITS = "units.jsonl"
 OUT_OF = 100_000  # samples that a file of the quarantine lists
 
-# A sample that is not left out is (unit, index, pixels, name, sha256, hash of the pixels, perceptual hash or -1); one that
-# is left out (unit, (index, reason, line)).  Both are tuples of texts and numbers, which Beam encodes without pickle.
+# A sample that is kept so far is (unit, index, pixels, name, sha256, hash of the pixels, perceptual hash or ""), and
+# one that is left out (unit, (index, reason, line)).  Beam encodes texts and numbers without pickle.
 UNIT, INDEX, PIXELS, NAME, BYTES_HASH, PIXELS_HASH, PHASH = range(7)
-Sample = tuple[int, int, int, str, str, str, int]
-LeftOutSample = tuple[int, tuple[int, str, str]]
+Sample = tuple[Any, ...]
 
 
 class Measured(NamedTuple):
@@ -82,8 +82,7 @@ def build(pipeline: Any, settings: Settings, out: str) -> None:
 
 
 def _lines(uri: str) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(storage.read_bytes(uri).decode().splitlines()):
-        yield number, line
+    yield from enumerate(storage.read_bytes(uri).decode().splitlines())
 
 
 def _measure(unit: tuple[int, str], out: str, settings: Settings) -> Iterator[Any]:
@@ -92,7 +91,7 @@ def _measure(unit: tuple[int, str], out: str, settings: Settings) -> Iterator[An
         if row["reason"] is not None:
             yield beam.pvalue.TaggedOutput("left_out", (number, (index, "", "")))
             continue
-        phash = -1 if row["phash"] is None else row["phash"]
+        phash = "" if row["phash"] is None else f"{row['phash']:016x}"
         name = f"{row['key']} in {row['source']}"
         size = row["width"] * row["height"]
         yield number, index, size, name, row["sha256"], row["pixels"] or row["sha256"], phash
@@ -103,7 +102,7 @@ def best_first(sample: Sample) -> tuple:
     return -sample[PIXELS], sample[NAME], sample[UNIT], sample[INDEX]
 
 
-def _choose(group: tuple[Any, Iterable[Sample]], reason: str) -> Iterator[Any]:
+def _choose(group: tuple[str, Iterable[Sample]], reason: str) -> Iterator[Any]:
     """Keeps the best of a group; what it holds is gone through twice, and not held."""
     _, samples = group
     best = min(samples, key=best_first)
@@ -127,62 +126,59 @@ def _keep_best(samples: Any, name: str, column: int, reason: str) -> Measured:
 
 def _without_near(samples: Any, distance: int) -> Measured:
     """Keeps the best of each component of samples whose perceptual hashes are near each other; films pass."""
-    films = samples | "Films" >> beam.Filter(lambda s: s[PHASH] < 0)
-    hashed = samples | "By hash" >> beam.FlatMap(_by_hash).with_output_types(tuple[int, Sample])
+    films = samples | "Films" >> beam.Filter(lambda s: not s[PHASH])
+    hashed = samples | "By hash" >> beam.FlatMap(_by_hash).with_output_types(tuple[str, Sample])
     # What candidates of a band are is found within the band; only which of them are near goes on to one place.
     labels = (
         hashed
         | "Hashes" >> beam.Keys()
         | "Each hash once" >> beam.Distinct()
-        | "Bands" >> beam.FlatMap(_bands, distance).with_output_types(tuple[bytes, int])
+        | "Bands" >> beam.FlatMap(_bands, distance).with_output_types(tuple[bytes, str])
         | "Group bands" >> beam.GroupByKey()
         | "Near in a band" >> beam.FlatMap(_near_in_band, distance).with_output_types(bytes)
         | "Components" >> beam.CombineGlobally(_join)
-        | "Labels" >> beam.FlatMap(_labels).with_output_types(tuple[int, int])
+        | "Labels" >> beam.FlatMap(_labels).with_output_types(tuple[str, str])
     )
     outputs = (
         {"samples": hashed, "label": labels}
         | "Join labels" >> beam.CoGroupByKey()
-        | "Label samples" >> beam.FlatMap(_label).with_output_types(tuple[int, Sample])
+        | "Label samples" >> beam.FlatMap(_label).with_output_types(tuple[str, Sample])
         | "Group components" >> beam.GroupByKey()
         | "Best of component" >> beam.FlatMap(_choose, "near_duplicate").with_outputs("left_out", main="kept")
     )
     return Measured((films, outputs["kept"]) | "With films" >> beam.Flatten(), outputs["left_out"])
 
 
-# Beam's integers have a sign; hashes are moved into their range where they are keys.
-_HALF = 2**63
+def _by_hash(sample: Sample) -> Iterator[tuple[str, Sample]]:
+    if sample[PHASH]:
+        yield sample[PHASH], sample
 
 
-def _by_hash(sample: Sample) -> Iterator[tuple[int, Sample]]:
-    if sample[PHASH] >= 0:
-        yield sample[PHASH] - _HALF, sample
-
-
-def _bands(key: int, distance: int) -> Iterator[tuple[bytes, int]]:
-    for band in near.band_keys(key + _HALF, distance):
+def _bands(key: str, distance: int) -> Iterator[tuple[bytes, str]]:
+    for band in near.band_keys(int(key, 16), distance):
         yield band, key
 
 
-def _near_in_band(group: tuple[bytes, Iterable[int]], distance: int) -> Iterator[bytes]:
-    hashes = np.array([key + _HALF for key in group[1]], np.uint64)
-    found = near.near_components(hashes, distance)
+def _near_in_band(group: tuple[bytes, Iterable[str]], distance: int) -> Iterator[bytes]:
+    found = near.near_components(np.array([int(key, 16) for key in group[1]], np.uint64), distance)
     if len(found):
         yield found.tobytes()
 
 
 def _join(parts: Iterable[bytes]) -> bytes:
     """Components of components, (k, 2) uint64 as bytes; the order of the parts is nothing to them."""
-    arrays = [np.frombuffer(part, np.uint64).reshape(-1, 2) for part in parts]
+    arrays = [np.frombuffer(part, np.uint64).reshape(-1, 2) for part in parts if part]
     return near.components(np.concatenate(arrays)).tobytes() if arrays else b""
 
 
-def _labels(content: bytes) -> Iterator[tuple[int, int]]:
+def _labels(content: bytes) -> Iterator[tuple[str, str]]:
+    if not content:
+        return
     for value, label in np.frombuffer(content, np.uint64).reshape(-1, 2).tolist():
-        yield value - _HALF, label - _HALF
+        yield f"{value:016x}", f"{label:016x}"
 
 
-def _label(joined: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[tuple[int, Sample]]:
+def _label(joined: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, Sample]]:
     key, found = joined
     for label in found["label"]:
         key = label

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMiss
     SetupOptions,
     StandardOptions,
 )
+from apache_beam.runners import create_runner  # pyright: ignore[reportMissingImports]
 
 DIRECT = (None, "DirectRunner", "direct", "SwitchingDirectRunner")
 ENGINE = "FnApiRunner"
@@ -39,9 +41,10 @@ def beam_options(flags: Sequence[str]) -> Any:
         line = said.getvalue().strip().splitlines()[-1]
         raise ValueError(line.partition("error: ")[2].removeprefix("argument ") or line) from None
     if unknown := [name for name in given if name not in known]:
-        name = next(flag for flag in checked if flag.lstrip("-").partition("=")[0] in unknown)
-        raise ValueError(f"{name.partition('=')[0]} is no flag of ingest, nor of Apache Beam; see --help")
-    for flag, after in zip(checked, checked[1:]):
+        names = [flag.partition("=")[0] for flag in checked if flag.startswith("-")]
+        name = next((name for name in names if name.lstrip("-").replace("-", "_") in unknown), unknown[0])
+        raise ValueError(f"{name} is no flag of ingest, nor of Apache Beam; see --help")
+    for flag, after in itertools.pairwise(checked):
         if not flag.startswith("-") and not after.startswith("-"):
             raise ValueError(f"{after!r} is no flag; see --help")
     if checked and not checked[0].startswith("-"):
@@ -50,8 +53,12 @@ def beam_options(flags: Sequence[str]) -> Any:
     standard, direct = options.view_as(StandardOptions), options.view_as(DirectOptions)
     if standard.runner in DIRECT:
         standard.runner = ENGINE
-    if standard.runner == ENGINE and direct.direct_num_workers != 1:
-        if not any(flag.startswith("--direct_running_mode") for flag in checked):
-            direct.direct_running_mode = "multi_processing"
+    try:
+        create_runner(standard.runner)
+    except (ValueError, AttributeError, ImportError) as error:
+        raise ValueError(f"--runner {standard.runner}: {' '.join(str(error).split())}") from error
+    said_how = any(flag.startswith("--direct_running_mode") for flag in checked)
+    if standard.runner == ENGINE and direct.direct_num_workers != 1 and not said_how:
+        direct.direct_running_mode = "multi_processing"
     options.view_as(SetupOptions).save_main_session = False
     return options

@@ -85,7 +85,7 @@ def _members(file: IO[bytes]) -> Iterator[tarfile.TarInfo | LeftOut]:
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # which would grow
+                tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  (it would grow)
                 yield member
     except (tarfile.TarError, ValueError, OverflowError, MemoryError, EOFError, OSError) as error:
         if not isinstance(error, tarfile.TarError):
