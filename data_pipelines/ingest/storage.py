@@ -101,6 +101,8 @@ def write_whole(uri: str, folder: str, write: Callable[[Any], None]) -> None:
         return
     with contextlib.closing(_beam().create(draft, compression_type=_uncompressed())) as file:
         write(file)
+    with contextlib.suppress(OSError):  # it is there, or needs not be, as in a bucket
+        _beam().mkdirs(uri.rpartition("/")[0])
     if exists(uri):  # of a worker that did the same; some file systems do not replace
         _beam().delete([uri])
     _beam().rename([draft], [uri])
