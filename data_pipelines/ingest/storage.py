@@ -70,6 +70,8 @@ def entries(uri: str) -> list[Entry]:
     if is_url(uri):
         patterns = [uri.rstrip("/") + "/**", uri]
         found = {file.path: file for match in _beam().match(patterns) for file in match.metadata_list}
+        if len(found) > 1:
+            found.pop(uri.rstrip("/"), None)  # the folder itself, where there are such
         return [
             Entry(path, file.size_in_bytes, float(file.last_updated_in_seconds or 0))
             for path, file in sorted(found.items())
@@ -122,7 +124,7 @@ def read_bytes(uri: str) -> bytes:
 def delete(uri: str) -> None:
     """Removes a file or a folder with all that is in it; nothing where there is none."""
     if is_url(uri):
-        if found := [entry.uri for entry in entries(uri)]:
+        if found := [entry.uri for entry in entries(uri) if entry.uri != uri]:
             _beam().delete(found)
     elif os.path.isdir(uri) and not os.path.islink(uri):
         shutil.rmtree(uri)

@@ -41,7 +41,7 @@ def write_tar(path, members):
     with tarfile.open(path, "w") as tar:
         for name, content in members:
             member = tarfile.TarInfo(name)
-            if isinstance(content, bytes):
+            if content not in (tarfile.SYMTYPE, tarfile.LNKTYPE):
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
             else:

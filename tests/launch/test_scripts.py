@@ -153,7 +153,9 @@ def test_ingest_has_an_environment_of_its_own(repository):
 def test_ingest_says_what_its_flags_are():
     done = script("ingest.sh", "--help")
     assert done.returncode == 0
-    assert all(flag in done.stdout for flag in ("PTDIT_PYTHON", "--min-score", "--dedupe", "--direct_num_workers"))
+    assert all(
+        flag in done.stdout for flag in ("PTDIT_PYTHON", "--min-score", "--dedupe", "--direct_num_workers")
+    )
 
 
 def test_sweep_starts_what_it_is_told(repository):
