@@ -242,7 +242,7 @@ def test_parquet_with_embedded_bytes(tmp_path):
     assert reasons(rows) == {"n": "no_media", "71": "no_media"}
     assert (rows["45.png"]["caption"], json.loads(rows["45.png"]["metadata"])["label"]) == ("t45", 45)
     out = tmp_path / "out"
-    chosen = Settings(sources=(str(tmp_path),), score=("label",))
+    chosen = Settings(sources=(str(tmp_path / "t.parquet"),), score=("label",))
     (unit,) = units.plan(chosen, str(out))
     measured.load_unit(str(out), 0, unit, chosen)
     shards.write_shard(str(out), "00000", [(0, [69, 3, 45, 41])], chosen)
