@@ -6,6 +6,7 @@ from typing import Any
 
 from configs import common
 from ptdit_jax.config.storage import flatten
+from ptdit_jax.encoders.clean import CLEANINGS
 from ptdit_jax.training.optimizer import SCHEDULES
 
 LARGEST = 2**31 - 1  # of whole numbers, seeds apart: XLA counts in 32 bits
@@ -16,6 +17,9 @@ CHOICES = {
     "numerics.matmul_precision": ("default", "tensorfloat32", "float32"),
     "optimizer.schedule": tuple(SCHEDULES),
     "model.null_mask": ("own", "caption"),
+    "data.text": ("stored", "live"),
+    "text_encoder.clean": tuple(CLEANINGS),
+    "text_encoder.dtype": ("float32", "bfloat16"),
     "train.on_nonfinite": ("stop", "skip"),
     "checkpoint.on_damage": ("stop", "previous"),
 }
