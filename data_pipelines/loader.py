@@ -15,13 +15,14 @@ what its threads have read ahead is not part of the state, and a checkpoint can 
 of processes, threads or prefetched batches. With another batch size the same k is another place in the data.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
 import numpy as np
 
 from data_pipelines.sources import Source, open_source
-from data_pipelines.text import pad
+from data_pipelines.text import caption_of, pad
 from data_pipelines.transforms import RandomFlip
 
 
@@ -33,6 +34,7 @@ def make_loader(
     process_count: int = 1,
     classes: int | None = None,
     text: tuple[int, int] | None = None,
+    tokens: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> grain.DatasetIterator:
     """Opens the source `data.name` and returns its endless iterator of this process's part of every batch.
 
@@ -43,6 +45,8 @@ def make_loader(
         process_count: number of processes; must divide `data.batch`.
         classes: number of classes of the model, checked against the source's labels; None = labels unused.
         text: (L, E) of a model with text, checked against the source's; None = text unused, and not read.
+        tokens: what makes ids (K, L) int32 and a mask (K, L) of K captions, for a model whose text is encoded while it
+            trains: the batches then have `ids` in the place of `text`.
 
     Returns:
         A `grain.DatasetIterator` with `get_state() -> dict` (JSON-serialisable) and `set_state(dict)`. It
@@ -65,13 +69,21 @@ def make_loader(
     source = open_source(data)
     if classes is not None:
         _check_labels(data.name, source, classes)
-    if text is not None:
+    if tokens is not None:
+        check_captions(data, source)
+    elif text is not None:
         check_text(data, source, *text)
     local_batch = data.batch // process_count
     order_seed, flip_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
 
     def read(record: int) -> dict[str, np.ndarray]:
         sample = dict(source[record]) | {"index": np.asarray(record, np.int64)}
+        caption = caption_of(sample)
+        sample.pop("caption", None)
+        if tokens is not None:
+            sample.pop("text", None)
+            ids, mask = tokens([caption])
+            return sample | {"ids": ids[0], "text_mask": mask[0]}
         if text is None:
             sample.pop("text", None)
             return sample
@@ -97,6 +109,14 @@ def _check_labels(name: str, source: Source, classes: int) -> None:
         raise ValueError(
             f"model.classes = {classes}: the labels of data.name = {name!r} go up to {source.classes - 1}, "
             f"so at least {source.classes} classes are needed"
+        )
+
+
+def check_captions(data: Any, source: Source) -> None:
+    """Raises when the source has no captions to encode."""
+    if not getattr(source, "captions", False):
+        raise ValueError(
+            f"data.text='live' needs captions; the records of data.name={data.name!r} have none, see docs/data.md"
         )
 
 

@@ -3,8 +3,9 @@
 Shapes: N records, C channels, F frames, H rows, W columns.
 
 `source[i]` is record i, the same bytes on every call and from any thread: a dict of `x` (C, F, H, W) float32
-and, when there are labels, `label` () int32, and with text the stored states `text` (l, E) of its caption (see
-`data_pipelines.text`). Order, epochs, batches, padding and augmentation are the loader's.
+and, when there are labels, `label` () int32, with text the stored states `text` (l, E) of its caption (see
+`data_pipelines.text`), and `caption`, the bytes of that as uint8, from sources that have an attribute `captions` that
+is True. Order, epochs, batches, padding and augmentation are the loader's.
 """
 
 import functools
@@ -129,6 +130,7 @@ class CaptionedDigits(Digits):
     """
 
     text = TextInfo(captions.DIM, captions.PLACES, captions.encode(""))
+    captions = True
 
     def __len__(self) -> int:
         """Returns 1797 times the number of phrasings."""
@@ -139,7 +141,10 @@ class CaptionedDigits(Digits):
         turn, scan = divmod(record, super().__len__())
         sample = super().__getitem__(scan)
         caption = captions.digit_caption(int(sample["label"]), (scan + turn) % len(captions.PHRASES))
-        return sample | {"text": captions.encode(caption)}
+        return sample | {
+            "text": captions.encode(caption),
+            "caption": np.frombuffer(caption.encode(), np.uint8),
+        }
 
 
 class MovingDigits:

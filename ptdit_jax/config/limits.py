@@ -6,6 +6,7 @@ from typing import Any
 
 from configs import common
 from ptdit_jax.config.storage import flatten
+from ptdit_jax.encoders.clean import CLEANINGS
 from ptdit_jax.training.optimizer import SCHEDULES
 
 LARGEST = 2**31 - 1  # of whole numbers, seeds apart: XLA counts in 32 bits
@@ -19,6 +20,9 @@ CHOICES = {
     "autoencoder.dtype": ("float32", "bfloat16"),
     "autoencoder.posterior": ("sample", "mode"),
     "autoencoder.tile": ("auto", "yes", "no"),
+    "data.text": ("stored", "live"),
+    "text_encoder.clean": tuple(CLEANINGS),
+    "text_encoder.dtype": ("float32", "bfloat16"),
     "train.on_nonfinite": ("stop", "skip"),
     "checkpoint.on_damage": ("stop", "previous"),
 }

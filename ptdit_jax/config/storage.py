@@ -18,6 +18,7 @@ HARMLESS = (
     "sampling.",
     "evaluation.",
     "data.path",
+    "text_encoder.path",  # where the same encoder lies: what it makes of "" is compared
     "data.read_threads",
     "data.prefetch",
     "profile.",

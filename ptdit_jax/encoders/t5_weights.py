@@ -103,6 +103,22 @@ def load(
     return nested(flat), combine(digests)
 
 
+def abstract_params(arch: T5Architecture, *, dtype: Any, mesh: Mesh) -> dict[str, Any]:
+    """What `load` gives, without values: shapes, dtypes and places."""
+    state = abstract(arch)[1]
+    specs, leaves = flattened(param_specs(state, mesh)), flattened(nnx.to_pure_dict(state))
+    return nested(
+        {
+            path: jax.ShapeDtypeStruct(
+                leaf.shape,
+                jnp.float32 if path[-1] in FLOAT32 else dtype,
+                sharding=NamedSharding(mesh, specs[path]),
+            )
+            for path, leaf in leaves.items()
+        }
+    )
+
+
 def read(tensor: Tensor, name: str) -> np.ndarray:
     """A tensor as float32.
 
