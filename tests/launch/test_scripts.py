@@ -14,7 +14,7 @@ import yaml
 
 from tests.training.runs import ROOT
 
-SCRIPTS = ("run.sh", "setup_env.sh", "slurm.sbatch", "sweep.sh", "tpu_pod.sh")
+SCRIPTS = ("encode.sh", "launcher.sh", "run.sh", "setup_env.sh", "slurm.sbatch", "sweep.sh", "tpu_pod.sh")
 
 
 def script(name, arguments, cwd=ROOT):
