@@ -18,6 +18,8 @@ CHOICES = {
     "model.null_mask": ("own", "caption"),
     "train.on_nonfinite": ("stop", "skip"),
     "checkpoint.on_damage": ("stop", "previous"),
+    "encode.clip": ("start", "middle"),
+    "encode.no_caption": ("skip", "empty"),
 }
 """Fields that name something, where no other part of the project checks the name."""
 
@@ -45,6 +47,16 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "data.batch": ("at least 1", lambda v: v >= 1),
     "data.read_threads": ("in [0, 1024]", lambda v: 0 <= v <= 1024),
     "data.prefetch": ("at least 1", lambda v: v >= 1),
+    "encode.unit": ("in [1, 1000000]", lambda v: 1 <= v <= 1_000_000),
+    "encode.batch": ("at least 1", lambda v: v >= 1),
+    "encode.captions": ("at least 1", lambda v: v >= 1),
+    "encode.decode_threads": ("in [1, 1024]", lambda v: 1 <= v <= 1024),
+    "encode.max_aspect": ("at least 1, or 0 for any", lambda v: v == 0 or v >= 1),
+    "encode.min_side": ("at least 0 (0 for any)", lambda v: v >= 0),
+    "encode.max_enlarge": ("positive, or 0 for any", lambda v: v >= 0),
+    "encode.fps": ("positive, or 0 for that of the film", lambda v: v >= 0),
+    "encode.stride": ("at least 1", lambda v: v >= 1),
+    "encode.shard_mib": ("at least 1", lambda v: v >= 1),
     "optimizer.learning_rate": ("positive and finite", lambda v: 0 < v < math.inf),
     "optimizer.warmup_steps": ("at least 0", lambda v: v >= 0),
     "optimizer.b1": ("in [0, 1)", lambda v: 0 <= v < 1),
