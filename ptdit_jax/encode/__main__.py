@@ -30,15 +30,12 @@ from typing import Any
 
 import jax
 
-from data_pipelines.text import NULL_FILE
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.encode import finish, folder, networks, reading, shapes, sources, work
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import connect, make_mesh
 from ptdit_jax.processes import distributed, environment, peers, signals
-
-__all__ = ["NULL_FILE", "main", "start"]
 
 
 def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: distributed.Launch) -> int:
@@ -81,8 +78,7 @@ def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: di
     else:
         place.begin(identity, write=False)
     distributed.meet("divide the units")
-    units = work.share(place, opened)
-    todo = place.count_missing(opened.units)
+    units, todo = work.share(place, opened)
     if is_host:
         count = f"{opened.units:,} units of up to {config.encode.unit:,}"
         print(f"{len(opened):,} records in {count}, {opened.units - todo:,} of them done", flush=True)

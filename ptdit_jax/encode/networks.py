@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from ptdit_jax.encoders.autoencoder import Autoencoder, open_autoencoder
-from ptdit_jax.encoders.text import TextEncoder, open_text_encoder
+from ptdit_jax.encoders import autoencoder
+from ptdit_jax.encoders import text as text_encoder
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.parallel.rules import batch_sharding
 
@@ -47,10 +47,10 @@ class Networks:
         self._encode, self.length = config.encode, config.model.text_length
         self._pixel_mesh = make_mesh({"data": -1}, devices)
         self._text_mesh = make_mesh({"data": -1, "fsdp": 1, "tensor": tensor, "context": 1}, devices)
-        self.autoencoder: Autoencoder = open_autoencoder(config.autoencoder, mesh=self._pixel_mesh)
-        self.text: TextEncoder | None = None
+        self.autoencoder = autoencoder.open_autoencoder(config.autoencoder, mesh=self._pixel_mesh)
+        self.text: text_encoder.TextEncoder | None = None
         if stores_text(config):
-            self.text = open_text_encoder(config.text_encoder, length=self.length, mesh=self._text_mesh)
+            self.text = text_encoder.open_text_encoder(config.text_encoder, length=self.length, mesh=self._text_mesh)
         _check(config, self)
         self._moments = _compiled(self._apply_moments, self._pixel_mesh)
         if self.text is not None:
@@ -129,6 +129,34 @@ class Networks:
 def stores_text(config: Any) -> bool:
     """Whether shards hold text states: not without an encoder, nor where the training encodes captions itself."""
     return bool(config.text_encoder.path) and config.data.text == "stored"
+
+
+def needs_captions(config: Any) -> bool:
+    """Whether each record needs a caption."""
+    return bool(config.text_encoder.path) or config.model.condition == "text"
+
+
+def identity(config: Any) -> dict[str, str]:
+    """The fingerprints of a config's encoders, by the name that the index has for them; "" for none."""
+    text = text_encoder.fingerprint_of(config.text_encoder) if stores_text(config) else ""
+    return {"autoencoder": autoencoder.fingerprint_of(config.autoencoder), "text_encoder": text}
+
+
+def check(config: Any) -> None:
+    """Refuse a config that names no encoders.
+
+    Raises:
+      ValueError: naming the field.
+    """
+    if not config.autoencoder.path:
+        raise ValueError(
+            "autoencoder.path is empty; it must be a folder with an autoencoder, or 'pixels' (docs/encode.md)"
+        )
+    if config.model.condition == "text" and not config.text_encoder.path:
+        raise ValueError(
+            "text_encoder.path is empty; model.condition='text' needs a folder with a T5 encoder, or 'bytes' "
+            "(docs/encode.md)"
+        )
 
 
 def host(array: jax.Array) -> np.ndarray:

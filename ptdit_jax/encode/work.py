@@ -22,15 +22,16 @@ DAYS = 30 * 24 * 3600.0  # seconds: processes end at different times, and one th
 MIB = 2**20
 
 
-def share(folder: Folder, sources: Sources) -> list[int]:
-    """The units that this process is to do: every P-th of those that process 0 finds not to be done.
+def share(folder: Folder, sources: Sources) -> tuple[list[int], int]:
+    """The units that this process is to do, every P-th of those that process 0 finds not to be done, and their number.
 
     All processes come here at once: they are to divide the same units, whatever is seen later on other machines.
     """
     done = np.array([folder.done(number) is not None for number in range(sources.units)])
     if jax.process_count() > 1:
         done = np.asarray(multihost_utils.broadcast_one_to_all(done.astype(np.int32))).astype(bool)
-    return [int(n) for n in np.flatnonzero(~done)[jax.process_index() :: jax.process_count()]]
+    todo = np.flatnonzero(~done)
+    return [int(n) for n in todo[jax.process_index() :: jax.process_count()]], len(todo)
 
 
 def encode_units(
