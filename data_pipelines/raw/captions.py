@@ -10,6 +10,7 @@ from data_pipelines.raw.problems import Unusable
 CAPTIONS = ("auto", "required", "optional", "none")
 COLUMNS = ("caption", "text", "prompt")  # of a caption where no column is named
 LONGEST = 10_000  # characters: 80 times what 120 tokens hold; what is longer is a page and no caption
+MISSING = "has no caption, where others have one (captions='optional' allows it)"
 _BYTES = 4 * 2**20  # that are read of a caption's file
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 

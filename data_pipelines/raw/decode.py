@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.raw import films, pictures
+from data_pipelines.raw.clips import Clip
 from data_pipelines.raw.media import Media, Pixels
 from data_pipelines.raw.pictures import MAX_PIXELS
 from data_pipelines.raw.problems import Unusable
@@ -55,7 +56,7 @@ def decode(
     """
     if animated not in ANIMATED:
         raise ValueError(f"animated={animated!r} must be one of {', '.join(ANIMATED)}")
-    clip = films.Clip(frames, fps, stride, start)
+    clip = Clip(frames, fps, stride, start)
     if record.problem is not None:
         raise record.problem
     limits = {"min_side": min_side, "max_pixels": max_pixels}
@@ -117,7 +118,7 @@ def fit(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.stack(made)
 
 
-def _film(media: Media, clip: films.Clip, make: films.Make, limits: dict[str, int]) -> np.ndarray:
+def _film(media: Media, clip: Clip, make: films.Make, limits: dict[str, int]) -> np.ndarray:
     if not isinstance(media, Pixels):
         with media.open() as file:
             return films.read(file, clip, make, **limits)

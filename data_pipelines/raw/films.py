@@ -5,59 +5,29 @@ Shapes: F frames, H rows, W columns.
 
 import bisect
 import contextlib
-import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import IO, Any
 
 import av
+import av.error
 import av.stream
 import numpy as np
 
 from data_pipelines.raw import kinds_of_bytes
+from data_pipelines.raw.clips import Clip
 from data_pipelines.raw.pictures import MAX_PIXELS, check_size
 from data_pipelines.raw.problems import Unusable
 
 AHEAD = 3.0  # seconds: what lies further ahead is sought again, what is nearer is decoded up to
+_UNKNOWN = 2  # colour space of a film that says nothing
 HIGH = 720  # rows from which on a film that does not say it has the colours of BT.709
+_WITHOUT_TIMES = {
+    "avi"
+}  # containers whose times are counted from the first packet, and are wrong after a seek
 _SAID = 100  # characters of a decoder's own words
 
 Make = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """Which frames of a film are wanted.
-
-    Attributes:
-        frames: F.
-        fps: frames a second; 0 for those of the film itself.
-        stride: without fps, every so many-th frame of the film.
-        start: seconds from its begin; "middle" puts the clip into the middle of the film.
-    """
-
-    frames: int = 1
-    fps: float = 0.0
-    stride: int = 1
-    start: float | str = 0.0
-
-    def __post_init__(self) -> None:
-        for name, fine, wanted in (
-            ("frames", self.frames >= 1, "1 or more"),
-            ("fps", math.isfinite(self.fps) and self.fps >= 0, "0 (that of the film) or more"),
-            ("stride", self.stride >= 1, "1 or more"),
-            (
-                "start",
-                self.start == "middle"
-                or (not isinstance(self.start, str) and math.isfinite(self.start) and self.start >= 0),
-                "seconds, 0 or more, or 'middle'",
-            ),
-        ):
-            if not fine:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be {wanted}")
-        if self.fps and self.stride != 1:
-            raise ValueError(f"fps={self.fps:g} and stride={self.stride}: give one of them")
 
 
 def read(
@@ -82,30 +52,36 @@ def read(
         Unusable: with reason "damaged", "empty", "no_frames", "no_times", "no_video", "not_a_video", "short_video",
             "slow_video", "too_large" or "too_small".
     """
-    with _opened(file) as (container, stream):
-        check_size(stream.height, stream.width, min_side=min_side, max_pixels=max_pixels)
-        reader = _Frames(container, stream, max_pixels)
-        return np.stack(list(_sampled(reader, clip, make) if clip.fps else _own(reader, clip, make)))
+    for seeking in (True, False):
+        try:
+            with _opened(file) as (container, stream):
+                check_size(stream.height, stream.width, min_side=min_side, max_pixels=max_pixels)
+                reader = _Frames(container, stream, max_pixels, seeking)
+                return np.stack(list(_sampled(reader, clip, make) if clip.fps else _own(reader, clip, make)))
+        except _SeekingFails:
+            file.seek(0)
+    raise AssertionError("only seeking fails to seek")
 
 
 def size(file: IO[bytes]) -> tuple[int, int]:
     """Returns (H, W) of the first frame, upright; see `read` for what is raised."""
     with _opened(file) as (container, stream):
-        frame = next(_Frames(container, stream, MAX_PIXELS).after(None), None)
+        reader = _Frames(container, stream, MAX_PIXELS)
+        frame = next(reader.after(None), None)
         if frame is None:
             raise Unusable("no_frames", "has no frame")
-        return _upright_size(frame)
+        return reader.upright_size(frame)
 
 
 def _sampled(reader: "_Frames", clip: Clip, make: Make) -> Iterator[np.ndarray]:
     """The frames shown at times 1 / fps apart."""
     start = reader.start_of(clip, (clip.frames - 1) / clip.fps)
-    wanted = [start + reader.ticks(k / clip.fps) for k in range(clip.frames)]
-    pictures, last, distinct = reader.shown(wanted[0], wanted), None, 0
+    wanted = [reader.tick(start + k / clip.fps) for k in range(clip.frames)]
+    pictures, last, distinct = reader.shown(wanted), None, 0
     made = None
     for frame in pictures:
         if made is None or frame is not last:
-            made, last, distinct = make(_pixels(frame)), frame, distinct + 1
+            made, last, distinct = make(reader.pixels(frame)), frame, distinct + 1
         yield made
     if 2 * distinct < clip.frames:
         raise Unusable(
@@ -116,60 +92,63 @@ def _sampled(reader: "_Frames", clip: Clip, make: Make) -> Iterator[np.ndarray]:
 def _own(reader: "_Frames", clip: Clip, make: Make) -> Iterator[np.ndarray]:
     """The film's own frames, a stride apart."""
     span = (clip.frames - 1) * clip.stride
-    start = reader.start_of(clip, span / float(reader.rate) if reader.rate else 0.0)
+    start = reader.tick(reader.start_of(clip, span / float(reader.rate) if reader.rate else 0.0))
     count = 0
     for frame in reader.from_shown(start):
         if count % clip.stride == 0:
-            yield make(_pixels(frame))
+            yield make(reader.pixels(frame))
         if count == span:
             return
         count += 1
-    if not count:
+    if not count and start <= reader.first:
         raise Unusable("no_frames", "has no frame that can be decoded")
     apart = f", {clip.stride} apart" if clip.stride > 1 else ""
     raise Unusable("short_video", f"has {count} frames from there on; {clip.frames}{apart} are wanted")
 
 
+class _SeekingFails(Exception):
+    """A film is to be decoded from its start: what was found behind a key frame is not what was sought."""
+
+
 class _Frames:
     """The frames of an open film by their times, which are counted in ticks of the stream."""
 
-    def __init__(self, container: Any, stream: Any, max_pixels: int) -> None:
+    def __init__(self, container: Any, stream: Any, max_pixels: int, seeking: bool = False) -> None:
         self._container, self._stream, self._max_pixels = container, stream, max_pixels
+        self._seeking = seeking and container.format.name not in _WITHOUT_TIMES
         self._base: Fraction = stream.time_base
         self.first: int = stream.start_time or 0
         self.rate: Fraction | None = stream.average_rate or stream.guessed_rate
 
-    def ticks(self, seconds: float) -> int:
-        """Seconds in ticks."""
-        return round(Fraction(seconds) / self._base)
+    def tick(self, seconds: float) -> int:
+        """The tick nearest to a time from the begin: times of frames are such themselves."""
+        return self.first + round(Fraction(seconds) / self._base)
 
-    def start_of(self, clip: Clip, span: float) -> int:
-        """The tick at which a clip of `span` seconds starts."""
+    def start_of(self, clip: Clip, span: float) -> float:
+        """Seconds from the begin at which a clip of `span` seconds starts."""
         if clip.start != "middle":
-            return self.first + self.ticks(float(clip.start))
+            return float(clip.start)
         if self._stream.duration:
             duration = float(self._stream.duration * self._base)
         elif self._container.duration:
             duration = self._container.duration / av.time_base
         else:
             raise Unusable("no_times", "does not say how long it is, so that it has no known middle")
-        return self.first + self.ticks(max((duration - span) / 2, 0.0))
+        return max((duration - span) / 2, 0.0)
 
     def after(self, tick: int | None) -> Iterator[Any]:
         """Frames in the order in which they are shown, from a key frame before `tick`, or from the start."""
-        if tick is not None and tick > self.first:
-            self._container.seek(tick, stream=self._stream, backward=True)
-        else:
-            tick = None
-        begun = False
-        for frame in self._decoded():
+        sought = tick is not None and tick > self.first and self._seeking
+        if sought:
+            try:
+                self._container.seek(tick, stream=self._stream, backward=True)
+            except OSError as error:
+                raise _SeekingFails from error
+        for number, frame in enumerate(self._decoded()):
             if frame.pts is None:
                 raise Unusable("no_times", "has frames without a time")
-            if not begun and tick is not None and frame.pts > tick:  # its index is wrong
-                self._container.seek(self.first, stream=self._stream, backward=True)
-                yield from self.after(None)
-                return
-            begun = True
+            if sought and not number and frame.pts > tick:  # its index is wrong
+                raise _SeekingFails
             yield frame
 
     def _decoded(self) -> Iterator[Any]:
@@ -194,12 +173,12 @@ class _Frames:
         if held is not None and self._covers(held, tick):
             yield held
 
-    def shown(self, start: int, wanted: list[int]) -> Iterator[Any]:
+    def shown(self, wanted: list[int]) -> Iterator[Any]:
         """The frame shown at each of some ticks, which go up."""
         position, held = 0, None
         while position < len(wanted):
             jump = False
-            for frame in self.after(wanted[position] if position or start > self.first else None):
+            for frame in self.after(wanted[position] if position or wanted[0] > self.first else None):
                 if held is None or frame.pts <= wanted[position]:
                     held = frame
                     if held.pts <= wanted[position]:
@@ -211,7 +190,7 @@ class _Frames:
                 position, held = end, frame
                 if position == len(wanted):
                     return
-                if (wanted[position] - frame.pts) * self._base > AHEAD:
+                if self._seeking and (wanted[position] - frame.pts) * self._base > AHEAD:
                     jump = True
                     break
             if not jump:
@@ -227,35 +206,33 @@ class _Frames:
                 )
             yield held
 
+    def pixels(self, frame: Any) -> np.ndarray:
+        """A frame as (H, W, 3) uint8, upright, of square pixels."""
+        height, width = self._square_size(frame)
+        space = None
+        if frame.colorspace == _UNKNOWN and frame.height >= HIGH:  # libav would take BT.601
+            space = "ITU709"
+        pixels = frame.reformat(width=width, height=height, format="rgb24", src_colorspace=space).to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, _turns(frame)))
+
+    def upright_size(self, frame: Any) -> tuple[int, int]:
+        """(H, W) of a frame's `pixels`."""
+        height, width = self._square_size(frame)
+        return (width, height) if _turns(frame) % 2 else (height, width)
+
+    def _square_size(self, frame: Any) -> tuple[int, int]:
+        ratio = self._stream.sample_aspect_ratio  # width over height of a pixel
+        return frame.height, max(round(frame.width * ratio), 1) if ratio else frame.width
+
     def _covers(self, last: Any, tick: int) -> bool:
         """Whether the last frame of a film is still shown at a tick."""
-        duration = last.duration or (self.ticks(float(1 / self.rate)) if self.rate else 0)
+        duration = last.duration or (round(1 / self.rate / self._base) if self.rate else 0)
         return tick < last.pts + max(duration, 1)
-
-
-def _pixels(frame: Any) -> np.ndarray:
-    """A frame as (H, W, 3) uint8, upright, of square pixels."""
-    height, width = _square_size(frame)
-    space = None
-    if frame.colorspace == 2 and frame.height >= HIGH:  # it says nothing; libav would take BT.601
-        space = "ITU709"
-    pixels = frame.reformat(width=width, height=height, format="rgb24", src_colorspace=space).to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, _turns(frame)))
 
 
 def _turns(frame: Any) -> int:
     """Quarter turns to the left that set a frame upright."""
     return round((frame.rotation or 0) / 90) % 4
-
-
-def _square_size(frame: Any) -> tuple[int, int]:
-    ratio = getattr(frame, "sample_aspect_ratio", None)
-    return frame.height, round(frame.width * ratio) if ratio else frame.width
-
-
-def _upright_size(frame: Any) -> tuple[int, int]:
-    height, width = _square_size(frame)
-    return (width, height) if _turns(frame) % 2 else (height, width)
 
 
 @contextlib.contextmanager
@@ -268,6 +245,8 @@ def _opened(file: IO[bytes]) -> Iterator[tuple[Any, Any]]:
     kind = kinds_of_bytes.film(begin)
     if kind is None:
         raise Unusable("not_a_video", f"is {kinds_of_bytes.describe(begin)}")
+    if kind == "mp4" and (text := kinds_of_bytes.cut_off(file)):
+        raise Unusable("damaged", text)
     file.seek(0)
     try:
         with av.open(file, format=kind, metadata_errors="replace") as container:
@@ -280,9 +259,11 @@ def _opened(file: IO[bytes]) -> Iterator[tuple[Any, Any]]:
             if not stream.width or not stream.height:
                 raise Unusable("no_frames", "does not say how large its frames are")
             yield container, stream
-    except (Unusable, MemoryError):
+    except (Unusable, _SeekingFails):
         raise
     except Exception as error:  # of damaged files libav raises nearly anything
+        if isinstance(error, MemoryError) and not isinstance(error, av.error.FFmpegError):
+            raise  # ours; libav's is of a header that asks for anything
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise Unusable("damaged", f"{kind}: {' '.join(str(text).split())[:_SAID]}") from error
 

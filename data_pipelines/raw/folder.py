@@ -155,9 +155,7 @@ class FolderSource:
                 Stored(listing.within(self._root, beside, outside=self._outside)), self._max_caption
             )
         if self._captions == "required":
-            raise Unusable(
-                "no_caption", "has no caption, where others have one (captions='optional' allows it)"
-            )
+            raise Unusable("no_caption", texts.MISSING)
         return None
 
     def _have_captions(self, captions: str) -> str:

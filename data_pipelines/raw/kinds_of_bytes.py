@@ -1,6 +1,11 @@
 """What bytes are, by how they begin and not by a name, which is often wrong."""
 
+import io
+import struct
+from typing import IO
+
 BEGIN = 512  # bytes that tell
+_BOXES = 1000  # of an MP4 that are looked through for its table of contents
 
 PICTURES = {  # Pillow's name of a format: what its files begin with
     "JPEG": (b"\xff\xd8\xff",),
@@ -48,6 +53,23 @@ def film(begin: bytes) -> str | None:
     if begin[:1] == b"G" and begin[188:189] in (b"G", b"") and begin[:3] != b"GIF":
         return "mpegts"
     return _first(FILMS, begin)
+
+
+def cut_off(file: IO[bytes]) -> str | None:
+    """Returns what an MP4 lacks of its table of contents, or None; libav calls such a file anything."""
+    size, place, names = file.seek(0, io.SEEK_END), 0, []
+    while place + 8 <= size and len(names) < _BOXES:
+        file.seek(place)
+        length, name = struct.unpack(">I4s", file.read(8))
+        if length == 1:  # the length follows, in 64 bits
+            length = int.from_bytes(file.read(8), "big")
+        if name == b"moov":
+            return None if place + (length or size) <= size else "ends inside its table of contents (moov)"
+        names.append(name)
+        if length < 8:  # 0 is up to the end
+            break
+        place += length
+    return "has no table of contents (moov), like a recording or a download that was cut off"
 
 
 def describe(begin: bytes) -> str:

@@ -56,7 +56,7 @@ def walk(folder: Path, *, outside: bool = False) -> Iterator[tuple[str, str]]:
             if entry.is_dir(follow_symlinks=False):
                 yield name, "folder"
                 deeper.append(name)
-            elif entry.is_symlink() and entry.is_dir():
+            elif entry.is_symlink() and os.path.isdir(entry.path):  # entry.is_dir() raises for a loop
                 state = entry.stat()
                 if outside and (state.st_dev, state.st_ino) not in seen:
                     seen.add((state.st_dev, state.st_ino))

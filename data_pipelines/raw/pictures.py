@@ -4,6 +4,7 @@ Shapes: H rows, W columns.
 """
 
 import contextlib
+import ctypes
 import logging
 import math
 import warnings
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, _imaging
 
 from data_pipelines.raw import kinds_of_bytes
 from data_pipelines.raw.problems import Unusable
@@ -33,6 +34,10 @@ _WARNED = 60  # characters of a decoder's own words
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 logging.getLogger("PIL").propagate = False
 warnings.filterwarnings("ignore", module=r"PIL\b")
+with contextlib.suppress(
+    AttributeError, OSError
+):  # libtiff has no logger: it writes to standard error, unless told
+    ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def read(

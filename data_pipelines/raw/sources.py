@@ -6,12 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 from data_pipelines.raw.digits import DigitFilms, DigitPictures
+from data_pipelines.raw.embedded import ParquetSource
 from data_pipelines.raw.folder import FolderSource
+from data_pipelines.raw.multiview import GObjaverse, MultiviewSource
+from data_pipelines.raw.prepared import TfdsSource
 from data_pipelines.raw.records import RawSource
+from data_pipelines.raw.webdataset import WebDataset
 
 RAW: dict[str, Callable[..., RawSource]] = {
     "images": functools.partial(FolderSource, kind="image"),
+    "webdataset": WebDataset,
+    "parquet": ParquetSource,
+    "tfds": TfdsSource,
     "videos": functools.partial(FolderSource, kind="video"),
+    "multiview": MultiviewSource,
+    "gobjaverse": GObjaverse,
     "digits": DigitPictures,
     "moving_digits": DigitFilms,
 }
@@ -47,8 +56,10 @@ def open_raw(name: str, path: str = "", **options: Any) -> RawSource:
 
 def options_of(name: str) -> dict[str, Any]:
     """Returns the options of a source and their defaults."""
-    parameters = inspect.signature(RAW[name]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "kind"}
+    opener = RAW[name]
+    fixed = opener.keywords if isinstance(opener, functools.partial) else {}
+    parameters = inspect.signature(opener).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in fixed}
 
 
 def _value(name: str, option: str, value: Any, default: Any) -> Any:

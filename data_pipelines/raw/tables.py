@@ -4,6 +4,7 @@ A line that cannot be read is a row of its own that says so: one bad line of a m
 """
 
 import codecs
+import contextlib
 import csv
 import dataclasses
 import json
@@ -40,6 +41,18 @@ class Table:
         return max((len(values) for values in self.columns.values()), default=0)
 
 
+@contextlib.contextmanager
+def reading(*places: Path | str) -> Iterator[None]:
+    """`arrays.named` for pyarrow, which raises an OSError without a number for what is damaged, too."""
+    with named(*places):
+        try:
+            yield
+        except OSError as error:
+            if error.errno is None:
+                raise ValueError(str(error)) from error
+            raise
+
+
 def read(path: Path, choose: Callable[[tuple[str, ...]], list[str]]) -> Table:
     """Reads a table.
 
@@ -52,11 +65,11 @@ def read(path: Path, choose: Callable[[tuple[str, ...]], list[str]]) -> Table:
         OSError: the machine failed.
     """
     if path.suffix.lower() == ".parquet":
-        with named(path):
+        with reading(path):
             file = parquet.ParquetFile(path, memory_map=True)
         names = tuple(file.schema_arrow.names)
         wanted = choose(names)
-        with named(path):
+        with reading(path):
             table = file.read(columns=wanted)
             return Table(names, {name: table.column(name).to_pylist() for name in wanted}, {})
     rows = _json_lines if path.suffix.lower() == ".jsonl" else _csv_rows
