@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 _DOMAIN = r"[a-z0-9.\-]+[.](?:com|co|ru|net|org|edu|gov|it)[\w/-]*\b/?(?!@)"
 _FILE = r"(?:png|jpg|jpeg|bmp|webp|eps|pdf|apk|mp4)"
-_DASHES = "-\u058a\u05be\u1400\u1806\u2010-\u2015\u2e17\u2e1a\u2e3a\u2e3b\u2e40\u301c\u3030\u30a0\ufe31\ufe32\ufe58\ufe63\uff0d"
+_DASHES = "-\u058a\u05be\u1400\u1806\u2010-\u2015\u2e17\u2e1a\u2e3a\u2e3b\u2e40"
+_DASHES += "\u301c\u3030\u30a0\ufe31\ufe32\ufe58\ufe63\uff0d"
 
 Steps = tuple[tuple[re.Pattern, str], ...]
 
@@ -111,5 +112,7 @@ def cleaning(name: str) -> Callable[[str], str]:
       ValueError: there is none.
     """
     if name not in CLEANINGS:
-        raise ValueError(f"text_encoder.clean={name!r} is unknown; it is one of {', '.join(map(repr, CLEANINGS))}")
+        raise ValueError(
+            f"text_encoder.clean={name!r} is unknown; it is one of {', '.join(map(repr, CLEANINGS))}"
+        )
     return CLEANINGS[name]
