@@ -134,6 +134,16 @@ def get_config() -> ml_collections.ConfigDict:
     autoencoder.posterior = (
         "sample"  # latents are drawn from the encoder's normal ("sample") or are its mean ("mode")
     )
+    autoencoder.pixel_channels = 3  # with path "pixels": of pictures, 3 or 1 (grey)
+    # What is larger than a tile is encoded and decoded in tiles that are blended, in the memory of one: "yes", "no", or
+    # "auto", as the folder's config.json says (the released CausalVAE: yes, AutoencoderKL: no).
+    autoencoder.tile = "auto"
+    autoencoder.tile_size = (
+        0  # pixels a side; 0 = the autoencoder's (CausalVAE 512, AutoencoderKL its sample_size)
+    )
+    autoencoder.tile_frames = (
+        0  # frames, 4k+1; 0 = the autoencoder's (CausalVAE 29; an AutoencoderKL has none)
+    )
 
     # Raw pictures and films to shards (`launch/encode.sh`), of the sizes in `data`.
     encode = config.encode = Fields()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptdit_jax.convert import conversion, parity, text_encoders
+from ptdit_jax.convert import autoencoders, conversion, parity, text_encoders
 from ptdit_jax.encoders import seeded
 from ptdit_jax.weight_files import json_files
 
@@ -39,6 +39,20 @@ KINDS = (
         text_encoders.rewrite,
         text_encoders.compare,
         text_encoders.remarks,
+    ),
+    Kind(
+        "AutoencoderKL of diffusers",
+        autoencoders.matches_kl,
+        autoencoders.rewrite,
+        autoencoders.compare,
+        autoencoders.remarks,
+    ),
+    Kind(
+        "CausalVAE of the released models",
+        autoencoders.matches_causal,
+        autoencoders.rewrite,
+        autoencoders.compare,
+        autoencoders.remarks,
     ),
 )
 

@@ -66,7 +66,10 @@ def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: di
     opened = sources.Sources(names, config.encode.unit)
     files.make_folder(out, "--out")
     place = folder.Folder(out)
-    identity = folder.identity(config, **opened.identity(), **networks.identity(config))
+    autoencoder = networks.open_autoencoder(config)
+    made = shapes.make_shapes(config, autoencoder.factor)
+    fingerprints = {"autoencoder": autoencoder.fingerprint, "text_encoder": networks.text_fingerprint(config)}
+    identity = folder.identity(config, shapes=str(made.latent), **opened.identity(), **fingerprints)
     if is_host:
         place.lock()
         place.begin(identity, write=True)
@@ -88,8 +91,7 @@ def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: di
         return 0
 
     # --- encode
-    encoders = networks.Networks(config)
-    made = shapes.make_shapes(config, encoders.autoencoder.factor)
+    encoders = networks.Networks(config, autoencoder)
     reader = reading.Reader(opened, made, config.encode, captions=networks.needs_captions(config))
     signal = work.encode_units(config, units, reader, opened, encoders, place, launch)
 

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipelines.shards import read_index, write_index
-from data_pipelines.shards.index import INDEX_FILE
+
+from data_pipelines.shards.index import INDEX_FILE, read_index, write_index
 from data_pipelines.text import NULL_FILE
 from ptdit_jax import cli, files
 from ptdit_jax.encode import summary

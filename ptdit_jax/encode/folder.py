@@ -30,11 +30,11 @@ FIELDS = (  # of the config, that say what is in the shards
     "model.text_length",
     "text_encoder.clean",
     "text_encoder.dtype",
-    "autoencoder.dtype",
+    "autoencoder.",
     "encode.",
     "mesh.tensor",
 )
-FREE = ("encode.decode_threads",)  # fields among them that change nothing in the shards
+FREE = ("encode.decode_threads", "autoencoder.path", "autoencoder.posterior")  # fields among them that change nothing in the shards
 
 
 @dataclasses.dataclass

@@ -20,6 +20,7 @@ from ptdit_jax.encoders import text as text_encoder
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.parallel.rules import batch_sharding
 
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # grey of red, green and blue, ITU-R BT.601
 SHORTEST = 16  # tokens of the shortest batches of captions
 
 
@@ -31,8 +32,12 @@ class Networks:
       text: for captions, split over `mesh.tensor` devices; None where no captions are encoded.
     """
 
-    def __init__(self, config: Any):
-        """Load them.
+    def __init__(self, config: Any, opened: autoencoder.Autoencoder):
+        """Load the text encoder.
+
+        Args:
+          config: the whole config.
+          opened: from `open_autoencoder`.
 
         Raises:
           ValueError: a path, a device count or a size of the config does not go with what is there.
@@ -45,9 +50,9 @@ class Networks:
                 "split over them"
             )
         self._encode, self.length = config.encode, config.model.text_length
-        self._pixel_mesh = make_mesh({"data": -1}, devices)
+        self._pixel_mesh = opened.mesh or make_mesh({"data": -1}, devices)
         self._text_mesh = make_mesh({"data": -1, "fsdp": 1, "tensor": tensor, "context": 1}, devices)
-        self.autoencoder = autoencoder.open_autoencoder(config.autoencoder, mesh=self._pixel_mesh)
+        self.autoencoder = opened
         self.text: text_encoder.TextEncoder | None = None
         if stores_text(config):
             self.text = text_encoder.open_text_encoder(config.text_encoder, length=self.length, mesh=self._text_mesh)
@@ -58,6 +63,8 @@ class Networks:
 
     def _apply_moments(self, params: Any, pixels: jax.Array) -> jax.Array:
         x = jnp.moveaxis(pixels.astype(jnp.float32) / 127.5 - 1, -1, 1)  # (B, 3, F, H, W)
+        if self.autoencoder.pixel_channels == 1:
+            x = jnp.einsum("bcfhw,c->bfhw", x, LUMA)[:, None]
         return self.autoencoder.apply_moments(params, x).astype(jnp.bfloat16)
 
     def _apply_states(self, params: Any, ids: jax.Array, mask: jax.Array) -> jax.Array:
@@ -136,10 +143,14 @@ def needs_captions(config: Any) -> bool:
     return bool(config.text_encoder.path) or config.model.condition == "text"
 
 
-def identity(config: Any) -> dict[str, str]:
-    """The fingerprints of a config's encoders, by the name that the index has for them; "" for none."""
-    text = text_encoder.fingerprint_of(config.text_encoder) if stores_text(config) else ""
-    return {"autoencoder": autoencoder.fingerprint_of(config.autoencoder), "text_encoder": text}
+def open_autoencoder(config: Any) -> autoencoder.Autoencoder:
+    """The autoencoder of a config, whole on each device of this process."""
+    return autoencoder.open_autoencoder(config.autoencoder, mesh=make_mesh({"data": -1}, jax.local_devices()))
+
+
+def text_fingerprint(config: Any) -> str:
+    """That of the text encoder, "" for none; every tensor is read once."""
+    return text_encoder.fingerprint_of(config.text_encoder) if stores_text(config) else ""
 
 
 def check(config: Any) -> None:

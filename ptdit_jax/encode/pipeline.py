@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data_pipelines.shards import ShardWriter
+from data_pipelines.shards.writer import ShardWriter
 from ptdit_jax.encode.folder import Unit
 from ptdit_jax.encode.networks import Networks, host
 from ptdit_jax.encode.reading import Rejected, Sample
