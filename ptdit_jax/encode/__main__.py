@@ -67,6 +67,7 @@ def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: di
     files.make_folder(out, "--out")
     place = folder.Folder(out)
     autoencoder = networks.open_autoencoder(config)
+    networks.check_sizes(config, autoencoder)
     made = shapes.make_shapes(config, autoencoder.factor)
     fingerprints = {"autoencoder": autoencoder.fingerprint, "text_encoder": networks.text_fingerprint(config)}
     identity = folder.identity(config, shapes=str(made.latent), **opened.identity(), **fingerprints)
@@ -100,7 +101,9 @@ def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: di
         if is_host:
             place.forget_stop()
             left = len(finish.missing(place, opened))
-            print(f"stopped; {left:,} of {opened.units:,} units are left, the same command goes on", flush=True)
+            print(
+                f"stopped; {left:,} of {opened.units:,} units are left, the same command goes on", flush=True
+            )
         return signals.exit_code(signal)
     if is_host:
         finish.finish(config, place, opened, encoders)
@@ -123,7 +126,11 @@ def parse(argv: Sequence[str]) -> tuple[list[sources.SourceName], Path, list[str
         raise ValueError("--source is missing: NAME:PATH of the raw records, such as images:/data/photos")
     if options.out is None:
         raise ValueError("--out is missing: the folder of the shards")
-    return [sources.parse(text) for text in options.source], files.path(options.out, "--out"), [argv[0], *rest]
+    return (
+        [sources.parse(text) for text in options.source],
+        files.path(options.out, "--out"),
+        [argv[0], *rest],
+    )
 
 
 def start(argv: Sequence[str]) -> int:

@@ -1,12 +1,10 @@
 """What is done once, when all units are: the index, the empty caption, the list of what was left out, the summary."""
 
-import sys
 import time
 from typing import Any
 
 import jax
 import numpy as np
-
 
 from data_pipelines.shards.index import INDEX_FILE, read_index, write_index
 from data_pipelines.text import NULL_FILE
@@ -49,7 +47,9 @@ def finish(config: Any, folder: Folder, sources: Sources, networks: Networks) ->
     entries = [shard for unit in units for shard in unit.shards]
     left_out = reasons.total()
     if left_out:
-        print(f"left out: {left_out:,} records ({summary.by_reason(reasons)}), {folder.path / summary.QUARANTINE}")
+        print(
+            f"left out: {left_out:,} records ({summary.by_reason(reasons)}), {folder.path / summary.QUARANTINE}"
+        )
     if not entries:
         raise cli.RunError(
             f"nothing is left of the {len(sources):,} records ({summary.by_reason(reasons)}); "

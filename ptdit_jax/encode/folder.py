@@ -34,7 +34,11 @@ FIELDS = (  # of the config, that say what is in the shards
     "encode.",
     "mesh.tensor",
 )
-FREE = ("encode.decode_threads", "autoencoder.path", "autoencoder.posterior")  # fields among them that change nothing in the shards
+FREE = (
+    "encode.decode_threads",
+    "autoencoder.path",
+    "autoencoder.posterior",
+)  # fields among them that change nothing in the shards
 
 
 @dataclasses.dataclass
@@ -95,7 +99,9 @@ class Folder:
         if not place.exists() and write:
             others = [p for p in self.path.glob("*.array_record")]
             if (self.path / "index.json").exists() or others:
-                raise ValueError(f"--out={self.path} has shards that were not made by this command; name another")
+                raise ValueError(
+                    f"--out={self.path} has shards that were not made by this command; name another"
+                )
             text = json.dumps({"version": VERSION, "made of": identity}, indent=1) + "\n"
             files.write(place, lambda draft: draft.write_text(text))
         (self.path / UNITS).mkdir(exist_ok=True)
@@ -109,7 +115,9 @@ class Folder:
         names = [name for name in {**before, **identity} if before.get(name) != identity.get(name)]
         if names:
             changes = "; ".join(f"{name}={identity.get(name)!r}, was {before.get(name)!r}" for name in names)
-            raise ValueError(f"--out={self.path} was begun otherwise: {changes}.  Name another --out, or undo this")
+            raise ValueError(
+                f"--out={self.path} was begun otherwise: {changes}.  Name another --out, or undo this"
+            )
         self._plan = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
     def done(self, number: int) -> Unit | None:

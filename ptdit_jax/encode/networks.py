@@ -55,8 +55,9 @@ class Networks:
         self.autoencoder = opened
         self.text: text_encoder.TextEncoder | None = None
         if stores_text(config):
-            self.text = text_encoder.open_text_encoder(config.text_encoder, length=self.length, mesh=self._text_mesh)
-        _check(config, self)
+            self.text = text_encoder.open_text_encoder(
+                config.text_encoder, length=self.length, mesh=self._text_mesh
+            )
         self._moments = _compiled(self._apply_moments, self._pixel_mesh)
         if self.text is not None:
             self._states = _compiled(self._apply_states, self._text_mesh)
@@ -127,7 +128,9 @@ class Networks:
         assert self.text is not None
         batch = np.zeros((self.captions_size, len(ids[0])), np.int32)
         batch[: len(ids)] = np.stack(ids)
-        lengths = np.ones(len(batch), np.int32)  # the filling attends to one token: of none there is no softmax
+        lengths = np.ones(
+            len(batch), np.int32
+        )  # the filling attends to one token: of none there is no softmax
         lengths[: len(ids)] = counts
         mask = np.arange(batch.shape[1]) < lengths[:, None]
         return self._states(self.text.params, batch, mask)
@@ -182,13 +185,13 @@ def _compiled(function: Any, mesh: jax.sharding.Mesh) -> Any:
     return lambda params, *arrays: program(params, *(jax.device_put(array, place) for array in arrays))
 
 
-def _check(config: Any, networks: Networks) -> None:
+def check_sizes(config: Any, found: autoencoder.Autoencoder) -> None:
     """Refuse a network that could not be trained on what these encoders give.
 
     Raises:
       ValueError: naming the field.
     """
-    model, found = config.model, networks.autoencoder
+    model = config.model
     if found.channels != model.channels:
         raise ValueError(
             f"model.channels={model.channels} must be {found.channels}, as autoencoder.path={config.autoencoder.path} "
@@ -199,8 +202,10 @@ def _check(config: Any, networks: Networks) -> None:
             f"data.pixels_per_latent={config.data.pixels_per_latent} must be {found.factor[1]}, as autoencoder.path="
             f"{config.autoencoder.path} gives"
         )
-    if networks.text is not None and networks.text.dim != model.text_dim:
+    if (
+        stores_text(config)
+        and (dim := text_encoder.find(config.text_encoder.path).arch.width) != model.text_dim
+    ):
         raise ValueError(
-            f"model.text_dim={model.text_dim} must be {networks.text.dim}, as text_encoder.path="
-            f"{config.text_encoder.path} gives"
+            f"model.text_dim={model.text_dim} must be {dim}, as text_encoder.path={config.text_encoder.path} gives"
         )

@@ -33,7 +33,7 @@ def write_quarantine(folder: Path, units: Sequence[Unit]) -> collections.Counter
 
 
 def by_reason(reasons: collections.Counter[str]) -> str:
-    """"damaged 12, too_small 3", the most frequent first."""
+    """ "damaged 12, too_small 3", the most frequent first."""
     return ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
 
 

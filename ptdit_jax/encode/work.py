@@ -18,7 +18,9 @@ from ptdit_jax.encode.sources import Sources
 from ptdit_jax.processes import distributed, signals, watchdog
 from ptdit_jax.progress import Bar
 
-DAYS = 30 * 24 * 3600.0  # seconds: processes end at different times, and one that is lost is noticed all the same
+DAYS = (
+    30 * 24 * 3600.0
+)  # seconds: processes end at different times, and one that is lost is noticed all the same
 MIB = 2**20
 
 
