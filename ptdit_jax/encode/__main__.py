@@ -4,8 +4,8 @@
         [--config.FIELD=VALUE ...] [--debug] [--start-timeout S] [--step-timeout S]
         [--coordinator HOST:PORT --processes N --process-id I | --cluster auto]
 
-FILE is the experiment that is to be trained: its encoders (text_encoder, autoencoder), its size (data.height, data.width,
-data.frames) and its section encode say what becomes of a record.  NAME is a raw source and PATH its folder or file,
+FILE is the experiment that is to be trained: its encoders (text_encoder, autoencoder), its size (data.height,
+data.width, data.frames) and its section encode say what becomes of a record.  NAME is a raw source and PATH its folder or file,
 as in --source images:/data/photos; options follow: --source 'webdataset:/data/tars?captions=required'.  DIR gets
 
     *.array_record  index.json  null_text.npz (with text: the empty caption)
@@ -18,7 +18,7 @@ are not done, or says that all are.  Another config, source or encoder for the s
 processes is started as one of training (`launch/encode.sh --simulate` starts some on one machine); DIR and PATH are on
 storage that all share.
 
-Exit code: 0 done; 1 it cannot go on (disk, memory, nothing is left of the source); 2 the command or the config is wrong;
+Exit code: 0 done; 1 it cannot go on (disk, memory, nothing is left); 2 the command or the config is wrong;
 143 and 130 after SIGTERM and Ctrl-C to any process, after the units that are under way (a second one ends at once);
 75 another process did not come, was lost or has failed; 76 a batch took longer than --step-timeout seconds.
 """

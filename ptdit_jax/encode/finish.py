@@ -83,8 +83,8 @@ def _units(folder: Folder, sources: Sources) -> list[Unit]:
     while absent := missing(folder, sources):
         if time.monotonic() > deadline:
             raise cli.RunError(
-                f"units {', '.join(map(str, absent[:8]))} of {sources.units} are not in {folder.path}; is it on storage "
-                "that all processes share?  The same command goes on"
+                f"units {', '.join(map(str, absent[:8]))} of {sources.units} are not in {folder.path}; is it on "
+                "storage that all processes share?  The same command goes on"
             )
         time.sleep(1)
     return [unit for number in range(sources.units) if (unit := folder.done(number)) is not None]
