@@ -160,7 +160,9 @@ def get_config() -> ml_collections.ConfigDict:
     encode.fps = 0.0  # frames a second that are taken of a film; 0 = its own
     encode.stride = 1  # with fps = 0: every so many-th frame of a film
     encode.clip = "start"  # where the frames of a film are taken: "start" or "middle"
-    encode.no_caption = "skip"  # a record without a caption: "skip" it into the quarantine, or take it as "empty"
+    encode.no_caption = (
+        "skip"  # a record without a caption: "skip" it into the quarantine, or take it as "empty"
+    )
     encode.shard_mib = 1024  # MiB after which a shard of a unit ends and another begins
 
     diffusion = config.diffusion = Fields()  # t in [0, 1], t = 1 is noise

@@ -3,7 +3,8 @@
 What a record becomes does not depend on how many devices or processes there are: a device encodes `encode.batch`
 pictures at once whatever else there is, and what is left of a unit is filled up with zeros.
 
-Shapes: B records, F frames, H rows, W columns, C latent channels, F' x H' x W' latents; K captions, L tokens, E features.
+Shapes: B records, F frames, H rows, W columns, C latent channels, F' x H' x W' latents; K captions, L tokens, E
+features.
 """
 
 import math

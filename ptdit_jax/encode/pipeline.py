@@ -2,7 +2,7 @@
 
 Records of one shape are encoded together as soon as there is a batch of them, captions of one rounded length likewise;
 a record is written when both have come back and all before it of its shape are.  So the shards do not depend on how
-many devices there are, and what waits in memory is at most a batch for each shape and length, and what stands behind it.
+many devices there are, and what waits in memory is a batch for each shape and length, and what stands behind it.
 
 Shapes: F frames, H rows, W columns, all latent; l tokens of a caption, E features.
 """
@@ -188,7 +188,9 @@ class _Shards:
     def write(self, record: Waiting) -> None:
         if self._writer is None:
             path = self._folder / f"{self._name}-{len(self._entries):02d}.array_record"
-            self._writer, self._bytes = ShardWriter(path, shape=self._shape), 0
+            channels, frames, rows, columns = self._shape
+            self._writer = ShardWriter(path, shape=(channels, frames, rows, columns))
+            self._bytes = 0
         fields: dict[str, Any] = {"moments": record.moments, "key": record.sample.key}
         fields["size"] = np.array(record.sample.size, np.int32)
         fields |= {"text": record.text, "caption": record.sample.caption, "label": record.sample.label}

@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -86,7 +86,7 @@ class Reader:
             film["start"] = encode.clip
         self._film = film
 
-    def stream(self, places: Iterable[int]) -> Iterator[Sample | Rejected]:
+    def stream(self, places: Iterable[int]) -> Generator[Sample | Rejected, None, None]:
         """The records with these numbers, in this order; only so many are in memory as are decoded at once."""
         pool = ThreadPoolExecutor(self._encode.decode_threads, thread_name_prefix="decode")
         waiting: collections.deque[Future[Sample | Rejected]] = collections.deque()

@@ -33,7 +33,7 @@ def write_quarantine(folder: Path, units: Sequence[Unit]) -> collections.Counter
 
 
 def by_reason(reasons: collections.Counter[str]) -> str:
-    """ "damaged 12, too_small 3", the most frequent first."""
+    """The text "damaged 12, too_small 3", the most frequent first."""
     return ", ".join(f"{reason} {count:,}" for reason, count in reasons.most_common())
 
 
@@ -55,7 +55,7 @@ def draw(
     for unit in units:
         statistics.merge(unit.statistics)
     figure = Figure(figsize=(14, 10.5), dpi=110, layout="constrained")
-    sheet, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    sheet, below = np.asarray(figure.subfigures(2, 1, height_ratios=(1.15, 1)))
     tiles = _contact_sheet(folder, units, autoencoder)
     for axes, place in zip(sheet.subplots(ROWS, COLUMNS).flat, range(ROWS * COLUMNS)):
         axes.set_axis_off()
