@@ -5,8 +5,8 @@
         [--coordinator HOST:PORT --processes N --process-id I | --cluster auto]
 
 FILE is the experiment that is to be trained: its encoders (text_encoder, autoencoder), its size (data.height,
-data.width, data.frames) and its section encode say what becomes of a record.  NAME is a raw source and PATH its folder or file,
-as in --source images:/data/photos; options follow: --source 'webdataset:/data/tars?captions=required'.  DIR gets
+data.width, data.frames) and its section encode say what becomes of a record.  NAME is a raw source and PATH its
+folder or file, as in --source images:/data/photos; options follow: --source 'webdataset:/data/tars?captions=required'.  DIR gets
 
     *.array_record  index.json  null_text.npz (with text: the empty caption)
     quarantine.jsonl (what was left out, and why)  summary.png  encode.json  units/
