@@ -10,7 +10,7 @@ from typing import Any
 from data_pipelines.arrays import named
 
 OPEN = 128  # files that are open at a time
-OPTIONS = "readahead_buffer_size:0"  # of records that are read at random nothing is to be read ahead
+OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # of records read at random nothing is to be read ahead
 BUFFER = 32768  # bytes
 
 
@@ -36,15 +36,32 @@ class ArrayRecords:
         Raises:
             ValueError: its file cannot be read; names the file.
         """
-        number = bisect.bisect_right(self._starts, record) - 1
-        path, skip, take = self._files[number]
-        place = skip + record - self._starts[number]
-        with named(path, f"record {place}"):
-            reader = self._reader(path, skip + take)
-            (content,) = reader.read([place])
-            if not content and not reader.ok():  # it tells of damage only when asked
-                raise ValueError("cannot be read")
-            return content
+        return self.read([record])[0]
+
+    def read(self, records: Sequence[int]) -> list[bytes]:
+        """Reads records by their numbers, those of a file together, from any thread.
+
+        Raises:
+            ValueError: a file cannot be read; names the file.
+        """
+        contents: list[bytes] = [b""] * len(records)
+        wanted: dict[int, list[int]] = {}
+        for turn, record in enumerate(records):
+            wanted.setdefault(bisect.bisect_right(self._starts, record) - 1, []).append(turn)
+        for number, turns in wanted.items():
+            path, skip, take = self._files[number]
+            places = [skip + records[turn] - self._starts[number] for turn in turns]
+            name = f"record {places[0]}" if len(places) == 1 else f"records {min(places)} to {max(places)}"
+            with named(path, name):
+                reader = self._reader(path, skip + take)
+                found = reader.read(places)
+                if len(found) < len(places) or not all(
+                    found
+                ):  # none is empty; of some damage it says nothing
+                    raise ValueError("cannot be read: the file is damaged, or was cut since it was opened")
+            for turn, content in zip(turns, found, strict=True):
+                contents[turn] = content
+        return contents
 
 
 def _open(path: Path, records: int) -> Any:

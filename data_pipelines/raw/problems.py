@@ -4,6 +4,7 @@ from typing import Any
 
 REASONS = {
     "animated": "an animation where a picture was asked for, with animated='refuse'",
+    "aspect": "sides too different: the longer over the shorter is above max_aspect",
     "bad_label": "a class label that is no whole number, or outside the classes",
     "bad_metadata": "a line or a value of metadata that cannot be read",
     "bad_path": "a path that is absolute, has '..' or leaves the folder, by a link too",
@@ -27,7 +28,7 @@ REASONS = {
     "slow_video": "a film with fewer than half of the frames that are wanted",
     "tar_damaged": "a part of a tar that cannot be read, or its missing end",
     "too_large": "more pixels than max_pixels, or a larger file than is read at once",
-    "too_small": "a picture with a side below min_side",
+    "too_small": "a picture with a side below min_side, or smaller than what it is to fill",
     "unknown_range": "pixels that are floats or whole numbers of 32 bits, of which nobody says what is white",
     "unreadable": "a file that this user may not read",
     "views_differ": "views of different sizes",

@@ -22,6 +22,7 @@ HARMLESS = (
     "data.read_threads",
     "data.prefetch",
     "profile.",
+    "encode.",
     "mesh.",  # the same function; sums over devices may round differently
     "model.remat",
     "model.attention_chunk",

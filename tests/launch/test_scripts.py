@@ -15,7 +15,16 @@ import yaml
 
 from tests.training.runs import ROOT
 
-SCRIPTS = ("ingest.sh", "run.sh", "setup_env.sh", "slurm.sbatch", "sweep.sh", "tpu_pod.sh")
+SCRIPTS = (
+    "encode.sh",
+    "ingest.sh",
+    "launcher.sh",
+    "run.sh",
+    "setup_env.sh",
+    "slurm.sbatch",
+    "sweep.sh",
+    "tpu_pod.sh",
+)
 
 
 def script(name, arguments, cwd=ROOT):

@@ -1,0 +1,1 @@
+"""Encoded records in ArrayRecord files: `writer`, `index` and `dataset`."""
