@@ -6,7 +6,8 @@
 
 FILE is the experiment that is to be trained: its encoders (text_encoder, autoencoder), its size (data.height,
 data.width, data.frames) and its section encode say what becomes of a record.  NAME is a raw source and PATH its
-folder or file, as in --source images:/data/photos; options follow: --source 'webdataset:/data/tars?captions=required'.  DIR gets
+folder or file, as in --source images:/data/photos; options follow: --source 'webdataset:/data/tars?captions=required'.
+DIR gets
 
     *.array_record  index.json  null_text.npz (with text: the empty caption)
     quarantine.jsonl (what was left out, and why)  summary.png  encode.json  units/
@@ -47,6 +48,14 @@ def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: di
       out: the folder of the shards.
       launch: how the run was started; its timeouts count here.
     """
+    with folder.Folder(out) as place:
+        return encode(config, names, place, launch)
+
+
+def encode(
+    config: Any, names: Sequence[sources.SourceName], place: folder.Folder, launch: distributed.Launch
+) -> int:
+    """Encode into a folder, which is locked as long as its context lasts; see `main`."""
     # --- devices, and what can be refused before anything is read
     distributed.meet("start JAX's devices")
     devices = environment.devices()
@@ -55,7 +64,7 @@ def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: di
         print(f"devices: {environment.describe(devices, chips.host_memory())}", flush=True)
     rules.validate(config, check_data=False)
     networks.check(config)
-    sources.check_apart(names, out)
+    sources.check_apart(names, place.path)
     distributed.meet("connect their devices")
     connect(make_mesh({"data": -1}))
     cli.enable_compilation_cache()
@@ -64,8 +73,7 @@ def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: di
     if not is_host:
         distributed.meet("open the sources", work.DAYS)
     opened = sources.Sources(names, config.encode.unit)
-    files.make_folder(out, "--out")
-    place = folder.Folder(out)
+    files.make_folder(place.path, "--out")
     autoencoder = networks.open_autoencoder(config)
     networks.check_sizes(config, autoencoder)
     made = shapes.make_shapes(config, autoencoder.factor)

@@ -69,6 +69,13 @@ class Folder:
         self._plan = ""
         self._lock: int | None = None
 
+    def __enter__(self) -> "Folder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+
     def lock(self) -> None:
         """Lock it against another run; the system unlocks it however this process ends.
 

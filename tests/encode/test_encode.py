@@ -21,6 +21,8 @@ from data_pipelines.raw import decode, fit, open_raw
 from data_pipelines.shards.dataset import ShardedDataset
 from data_pipelines.shards.index import read_index
 from data_pipelines.shards.record import text_of, unpack
+from ptdit_jax import cli
+from ptdit_jax.encode.__main__ import start as start_here
 from ptdit_jax.encoders.text import open_text_encoder
 
 ROOT = Path(__file__).parents[2]
@@ -169,15 +171,6 @@ def test_hosts_devices_and_kills_change_no_byte(raw, encode, start, whole, tmp_p
     assert done.items() <= {path.name: path.stat().st_mtime_ns for path in units.glob("0*.json")}.items()
 
 
-def test_a_lost_shard_is_made_again(raw, encode, whole, tmp_path):
-    out = tmp_path / "copy"
-    subprocess.run(["cp", "-r", str(whole[0]), str(out)], check=True)
-    (lost := sorted(out.glob("000002-*.array_record"))[0]).unlink()
-    encode(raw, out)
-    assert lost.exists()
-    assert contents(out) == contents(whole[0])
-
-
 def one_line(errors):
     lines = [line for line in errors.splitlines() if line.startswith("error")]
     assert len(lines) == 1, errors
@@ -194,14 +187,35 @@ def one_line(errors):
         ("--config.data.height=36", "data.height=36, was 32"),
     ],
 )
-def test_another_config_source_or_encoder_is_refused_in_a_line(raw, encode, whole, more, message):
+def test_another_config_source_or_encoder_is_refused_in_a_line(raw, whole, more, message, capsys):
     before = contents(whole[0])
-    assert message in one_line(encode(raw, whole[0], more, code=2)[1])
+    refuses(message, command(raw, whole[0], more), capsys)
     assert contents(whole[0]) == before
 
 
-def test_shards_among_the_raw_records_are_refused(raw, encode):
-    assert "must not lie in --source" in one_line(encode(raw, raw / "images" / "out", code=2)[1])
+@pytest.mark.parametrize(
+    ("out", "more", "message"),
+    [
+        ("images/out", [], "must not lie in --source"),
+        ("new", ["--source=photos:x"], "--source=photos:x: must be NAME or NAME:PATH"),
+        ("new", ["--source=images:/nowhere"], "--source: images"),
+        ("new", ["--source=digits?side"], "'side' must be OPTION=VALUE"),
+        ("new", ["--config.autoencoder.path="], "autoencoder.path is empty"),
+        ("new", ["--config.text_encoder.path="], "text_encoder.path is empty"),
+        ("new", ["--config.encode.clip=end"], "encode.clip='end' is unknown"),
+        ("new", ["--config.model.channels=4"], "model.channels=4 must be 3"),
+        ("new", ["--config.data.pixels_per_latent=8"], "data.pixels_per_latent=8 must be 1"),
+        ("new", ["--workdir=x"], "--out names the folder"),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused_in_a_line(raw, out, more, message, capsys):
+    refuses(message, command(raw, raw / out, *more), capsys)
+    assert not list((raw / out).rglob("*.array_record"))
+
+
+def refuses(message, words, capsys):
+    assert cli.run(lambda: start_here(words[2:])) == 2
+    assert message in one_line(capsys.readouterr().err)
 
 
 def test_nothing_left_is_an_error_that_says_why(raw, encode, tmp_path):
@@ -219,12 +233,13 @@ def test_a_full_disk_is_one_line(raw, start, tmp_path):
     assert ".array_record" in one_line(errors)
 
 
-def test_sigterm_ends_after_the_unit(raw, encode, start, whole, tmp_path):
+def test_sigterm_ends_after_the_unit_and_what_is_lost_is_made_again(raw, encode, start, whole, tmp_path):
     process = start(command(raw, tmp_path))
     wait_for_units(tmp_path, process)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=200)
     assert process.returncode == 143, errors
     assert "the same command goes on" in output
+    sorted(tmp_path.glob("0*.array_record"))[0].unlink()
     encode(raw, tmp_path)
     assert contents(tmp_path) == contents(whole[0])
