@@ -138,6 +138,36 @@ def get_config() -> ml_collections.ConfigDict:
     autoencoder.posterior = (
         "sample"  # latents are drawn from the encoder's normal ("sample") or are its mean ("mode")
     )
+    autoencoder.pixel_channels = 3  # with path "pixels": of pictures, 3 or 1 (grey)
+    # What is larger than a tile is encoded and decoded in tiles that are blended, in the memory of one: "yes", "no", or
+    # "auto", as the folder's config.json says (the released CausalVAE: yes, AutoencoderKL: no).
+    autoencoder.tile = "auto"
+    autoencoder.tile_size = (
+        0  # pixels a side; 0 = the autoencoder's (CausalVAE 512, AutoencoderKL its sample_size)
+    )
+    autoencoder.tile_frames = (
+        0  # frames, 4k+1; 0 = the autoencoder's (CausalVAE 29; an AutoencoderKL has none)
+    )
+
+    # Raw pictures and films to shards (`launch/encode.sh`), of the sizes in `data`.
+    encode = config.encode = Fields()
+    encode.unit = 2048  # raw records that a process does at a time; so many are done again after a kill
+    encode.batch = 32  # pictures, or frames of films, that a device encodes at once
+    encode.captions = 32  # captions that a device encodes at once
+    encode.decode_threads = 8  # threads of a process that read and decode
+    # Records go to the nearest in aspect ratio of the shapes with about as many windows as data.height x data.width
+    # (True), or all to that one (False); what is too long there is cut off on both sides.
+    encode.aspects = True
+    encode.max_aspect = 5.0  # longer side over shorter that is used; 0 = any
+    encode.min_side = 0  # pixels that the shorter side must have; 0 = any
+    encode.max_enlarge = 1.0  # times that a record is enlarged at most to fill its shape; 0 = any
+    encode.fps = 0.0  # frames a second that are taken of a film; 0 = its own
+    encode.stride = 1  # with fps = 0: every so many-th frame of a film
+    encode.clip = "start"  # where the frames of a film are taken: "start" or "middle"
+    encode.no_caption = (
+        "skip"  # a record without a caption: "skip" it into the quarantine, or take it as "empty"
+    )
+    encode.shard_mib = 1024  # MiB after which a shard of a unit ends and another begins
 
     diffusion = config.diffusion = Fields()  # t in [0, 1], t = 1 is noise
     diffusion.path = "flow"  # "flow" (x_t = (1-t) x0 + t eps) or "vp" (DiT's linear beta schedule)

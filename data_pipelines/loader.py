@@ -16,7 +16,7 @@ what its threads have read ahead is not part of the state, and a checkpoint can 
 of processes, threads or prefetched batches. With another batch size the same k is another place in the data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
@@ -25,10 +25,12 @@ import numpy as np
 from data_pipelines import schedule
 from data_pipelines.members import Member, members_of
 from data_pipelines.sources import Source, open_source
-from data_pipelines.text import check_length, fill
+from data_pipelines.text import caption_of, check_length, fill
 from data_pipelines.transforms import is_mirrored
 
 ENDLESS = 2**62  # batches
+Tokens = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+"""Captions -> ids (K, L) int32 and mask (K, L) bool."""
 
 
 def make_loader(
@@ -39,7 +41,7 @@ def make_loader(
     process_count: int = 1,
     classes: int | None = None,
     text: tuple[int, int] | None = None,
-    captions: bool = False,
+    tokens: Tokens | None = None,
     posterior: str = "sample",
 ) -> grain.DatasetIterator:
     """Opens the source `data.name` and returns its endless iterator of this process's part of every batch.
@@ -51,14 +53,15 @@ def make_loader(
         process_count: number of processes; must divide `data.batch`.
         classes: number of classes of the model, checked against the source's labels; None = labels unused.
         text: (L, E) of a model with text, checked against the source's; None = text unused, and not read.
-        captions: whether batches have the captions themselves.
+        tokens: what makes ids (K, L) int32 and a mask (K, L) of K captions, for a model whose text is encoded while it
+            trains: the batches then have `ids` in the place of `text`.
         posterior: latents of stored moments are drawn ("sample") or their mean ("mode").
 
     Returns:
         A `grain.DatasetIterator` with `get_state() -> dict` (JSON-serialisable) and `set_state(dict)`. It
         yields `x` (B, C, F, H, W) float32, `index` (B,) int64 (record numbers in the source), when the source has
-        labels `label` (B,) int32, with `text` the arrays `text` (B, L, E) float32 and `text_mask` (B, L) bool, and
-        with `captions` a list `caption` of B texts, with B = `data.batch / process_count`. C to W are those of one
+        labels `label` (B,) int32, and with `text` the arrays `text` (B, L, E) float32 and `text_mask` (B, L) bool,
+        with B = `data.batch / process_count`. C to W are those of one
         of the source's shapes. A record whose text is not finite, or longer than a source could tell beforehand,
         raises a ValueError that names it.
 
@@ -76,19 +79,17 @@ def make_loader(
     source = open_source(data)
     if classes is not None:
         _check_labels(data.name, source, classes)
-    if text is not None:
+    if tokens is not None:
+        check_captions(data, source)
+    elif text is not None:
         check_text(data, source, *text)
-    if captions and not getattr(source, "captions", False):
-        raise ValueError(
-            f"data.text = 'live' needs captions; the records of data.name = {data.name!r} have none"
-        )
     if posterior not in ("sample", "mode"):
         raise ValueError(f"autoencoder.posterior = {posterior!r}: must be 'sample' or 'mode'")
     local_batch = data.batch // process_count
     members = members_of(source, flip=data.flip)
     mixing = schedule.Mixing([member.weight for member in members])
     readers = [
-        _MemberReader(data, member, number, seed, text=text, captions=captions, drawn=posterior == "sample")
+        _MemberReader(data, member, number, seed, text=text, tokens=tokens, drawn=posterior == "sample")
         for number, member in enumerate(members)
     ]
 
@@ -111,10 +112,11 @@ class _MemberReader:
         seed: int,
         *,
         text: tuple[int, int] | None,
-        captions: bool,
+        tokens: Tokens | None,
         drawn: bool,
     ) -> None:
-        self._data, self._member, self._text, self._captions = data, member, text, captions
+        self._data, self._member, self._tokens = data, member, tokens
+        self._text = text if tokens is None else None
         self._buckets = schedule.Buckets([b.count for b in member.buckets], data.batch)
         alone = len(member.buckets) == 1 and data.name != "mixture"
         self._streams = [
@@ -150,8 +152,9 @@ class _MemberReader:
         batch["index"] = index
         if self._text is not None:
             batch["text"], batch["text_mask"] = self._padded(states, index.tolist())
-        if self._captions:
-            batch["caption"] = captions
+        if self._tokens is not None:
+            texts = [caption_of({"caption": caption}) for caption in captions]
+            batch["ids"], batch["text_mask"] = self._tokens(texts)
         return batch
 
     @staticmethod
@@ -196,6 +199,14 @@ def _check_labels(name: str, source: Source, classes: int) -> None:
         raise ValueError(
             f"model.classes = {classes}: the labels of data.name = {name!r} go up to {source.classes - 1}, "
             f"so at least {source.classes} classes are needed"
+        )
+
+
+def check_captions(data: Any, source: Source) -> None:
+    """Raises when the source has no captions to encode."""
+    if not getattr(source, "captions", False):
+        raise ValueError(
+            f"data.text='live' needs captions; the records of data.name={data.name!r} have none, see docs/data.md"
         )
 
 

@@ -5,8 +5,9 @@ Shapes: N records, C channels, F frames, H rows, W columns.
 Records of a source may have several shapes; then it has `buckets`, and reads records of one together (`read`).
 
 `source[i]` is record i, the same bytes on every call and from any thread: a dict of `x` (C, F, H, W) float32
-and, when there are labels, `label` () int32, and with text the stored states `text` (l, E) of its caption (see
-`data_pipelines.text`). Order, epochs, batches, padding and augmentation are the loader's.
+and, when there are labels, `label` () int32, with text the stored states `text` (l, E) of its caption (see
+`data_pipelines.text`), and `caption`, the bytes of that as uint8, from sources that have an attribute `captions` that
+is True. Order, epochs, batches, padding and augmentation are the loader's.
 """
 
 import copy
@@ -183,7 +184,10 @@ class CaptionedDigits(Digits):
         turn, scan = divmod(record, super().__len__())
         sample = super().__getitem__(scan)
         caption = captions.digit_caption(int(sample["label"]), (scan + turn) % len(captions.PHRASES))
-        return sample | {"text": captions.encode(caption), "caption": caption}
+        return sample | {
+            "text": captions.encode(caption),
+            "caption": np.frombuffer(caption.encode(), np.uint8),
+        }
 
 
 class MovingDigits:

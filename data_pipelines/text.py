@@ -7,7 +7,7 @@ the same bits, which numpy has no type for. A batch has them padded to L, float3
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ml_dtypes
@@ -31,6 +31,11 @@ class TextInfo:
 
     null: np.ndarray | None
     """States (l, E) of the empty caption, or None where they are not stored."""
+
+
+def caption_of(record: Mapping[str, np.ndarray]) -> str:
+    """Returns the caption of a record, whose `caption` is the bytes of its UTF-8 as uint8; "" without one."""
+    return record["caption"].tobytes().decode(errors="replace") if "caption" in record else ""
 
 
 def check_states(states: np.ndarray, dim: int | None = None) -> np.ndarray:

@@ -1,8 +1,9 @@
 # Sourced by the scripts that run Python.  Makes the virtual environment of this repository and installs into it.
+# It is .venv, with the versions of constraints.txt, unless the script sets VENV and CONSTRAINTS to other names.
 #
 #   setup_env FILE...    FILE: a requirements file in the repository root
 #
-# sets PYTHON to the environment's interpreter.  A file is installed once: a stamp in .venv records the hash of what
+# sets PYTHON to the environment's interpreter.  A file is installed once: a stamp in it records the hash of what
 # was installed, and is written after pip has ended well, so that an interrupted installation is repeated.  Scripts
 # started at the same time wait for each other.  $PTDIT_PYTHON names the interpreter to make the environment with.
 #
@@ -11,6 +12,8 @@
 # does that with the wheels of JAX for KIND, and exports what makes JAX use it; ends with code 2 where KIND is not there.
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=.venv
+CONSTRAINTS=constraints.txt
 
 say() { printf '[%s] %s\n' "$(basename "$0")" "$*" >&2; }
 
@@ -43,40 +46,40 @@ find_python() {
 }
 
 make_environment() {
-    local python venv=$REPO/.venv
+    local python venv=$REPO/$VENV
     if [[ -x $venv/bin/python ]] && is_python311 "$venv/bin/python" && "$venv/bin/python" -m pip --version &>/dev/null; then
         return
     fi
     python=$(find_python) || exit 1
-    say "making .venv with $("$python" --version) ($python)"
+    say "making $VENV with $("$python" --version) ($python)"
     find "$venv" -mindepth 1 -maxdepth 1 ! -name setup.lock -exec rm -rf {} + || die "cannot empty $venv"
     "$python" -m venv "$venv" || die "'$python -m venv' failed; on Debian or Ubuntu install the package python3-venv"
 }
 
 install_requirements() {
-    local file=$1 stamp=$REPO/.venv/installed/$1.sha256 hash
-    hash=$(cat "$REPO/constraints.txt" "$REPO/$file" | sha256sum)
+    local file=$1 stamp=$REPO/$VENV/installed/$1.sha256 hash
+    hash=$(cat "$REPO/$CONSTRAINTS" "$REPO/$file" | sha256sum)
     if [[ -f $stamp && $(<"$stamp") == "$hash" ]]; then
         return
     fi
-    say "installing $file into .venv (once; the first time takes a minute or more)"
-    "$REPO/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-        -c "$REPO/constraints.txt" -r "$REPO/$file" || die "pip could not install $file"
+    say "installing $file into $VENV (once; the first time takes a minute or more)"
+    "$REPO/$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
+        -c "$REPO/$CONSTRAINTS" -r "$REPO/$file" || die "pip could not install $file"
     { mkdir -p "$(dirname "$stamp")" && printf '%s\n' "$hash" >"$stamp"; } || die "cannot write $stamp"
 }
 
 setup_env() {
     local file
-    mkdir -p "$REPO/.venv" || die "cannot write to $REPO"
+    mkdir -p "$REPO/$VENV" || die "cannot write to $REPO"
     (  # `set -e` does not reach in here, so every step dies by itself
         flock -n 9 || {
-            say "waiting for another script that sets up .venv"
+            say "waiting for another script that sets up $VENV"
             flock 9
         }
         make_environment
         for file in "$@"; do install_requirements "$file"; done
-    ) 9>"$REPO/.venv/setup.lock" || exit 1
-    PYTHON=$REPO/.venv/bin/python
+    ) 9>"$REPO/$VENV/setup.lock" || exit 1
+    PYTHON=$REPO/$VENV/bin/python
 }
 
 has_nvidia() {

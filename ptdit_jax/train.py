@@ -43,7 +43,7 @@ import numpy as np
 from data_pipelines import make_loader
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import null_text, records, results
+from ptdit_jax.experiment import live_text, null_text, records, results
 from ptdit_jax.experiment.build import Experiment, build
 from ptdit_jax.experiment.pretrained import find_initial
 from ptdit_jax.experiment.program import check_state, make_program
@@ -118,6 +118,7 @@ def train(
         seed=config.seed,
         classes=experiment.classes,
         text=experiment.text,
+        tokens=live_text.tokens(config),
         process_index=part,
         process_count=parts,
     )
@@ -125,6 +126,7 @@ def train(
     # --- state
     program = make_program(config, experiment, mesh)
     check_state(program, config, chips.here())
+    frozen = live_text.params(config, mesh) if (checkpoints.last or 0) < config.train.steps else ()
     init_key, run_key = jax.random.split(jax.random.key(config.seed, impl=config.numerics.prng))
     done = 0
     if checkpoints.last is None:
@@ -215,7 +217,7 @@ def train(
             for number in range(done + 1, steps + 1):
                 indices, batch, data_state = upcoming
                 with trace.step(number), jax.transfer_guard("disallow"):
-                    train_state, values = compiled(train_state, batch, run_key)
+                    train_state, values = compiled(train_state, batch, run_key, *frozen)
                 pending.append((number, indices, values))
                 if number < steps:
                     upcoming = fetch()  # the devices work on this step meanwhile
@@ -243,6 +245,7 @@ def train(
         print(f"training is done: {done} steps in {checkpoints.last_path}")
 
     # --- finish
+    del frozen  # which samples may need the place of
     averaged = train_state.emas.get(state.ema_name(config.sampling.ema), train_state.params)
     results.finish(config, workdir, experiment, averaged, mesh)
     return 0

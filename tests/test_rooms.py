@@ -25,7 +25,7 @@ experiment                      below
 cli                             below
 config                          below
 training                        models, diffusion, progress
-encoders                        models.layers, parallel.axes, weight_files
+encoders                        models.layers, parallel.axes, parallel.rules, weight_files
 models                          parallel.axes
 evaluation                      data_pipelines, user_code
 diffusion                       nothing

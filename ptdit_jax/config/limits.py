@@ -6,6 +6,7 @@ from typing import Any
 
 from configs import common
 from ptdit_jax.config.storage import flatten
+from ptdit_jax.encoders.clean import CLEANINGS
 from ptdit_jax.training.optimizer import SCHEDULES
 
 LARGEST = 2**31 - 1  # of whole numbers, seeds apart: XLA counts in 32 bits
@@ -16,8 +17,16 @@ CHOICES = {
     "numerics.matmul_precision": ("default", "tensorfloat32", "float32"),
     "optimizer.schedule": tuple(SCHEDULES),
     "model.null_mask": ("own", "caption"),
+    "autoencoder.dtype": ("float32", "bfloat16"),
+    "autoencoder.posterior": ("sample", "mode"),
+    "autoencoder.tile": ("auto", "yes", "no"),
+    "data.text": ("stored", "live"),
+    "text_encoder.clean": tuple(CLEANINGS),
+    "text_encoder.dtype": ("float32", "bfloat16"),
     "train.on_nonfinite": ("stop", "skip"),
     "checkpoint.on_damage": ("stop", "previous"),
+    "encode.clip": ("start", "middle"),
+    "encode.no_caption": ("skip", "empty"),
 }
 """Fields that name something, where no other part of the project checks the name."""
 
@@ -46,6 +55,22 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "data.batch": ("at least 1", lambda v: v >= 1),
     "data.read_threads": ("in [0, 1024]", lambda v: 0 <= v <= 1024),
     "data.prefetch": ("at least 1", lambda v: v >= 1),
+    "encode.unit": ("in [1, 1000000]", lambda v: 1 <= v <= 1_000_000),
+    "encode.batch": ("at least 1", lambda v: v >= 1),
+    "encode.captions": ("at least 1", lambda v: v >= 1),
+    "encode.decode_threads": ("in [1, 1024]", lambda v: 1 <= v <= 1024),
+    "encode.max_aspect": ("at least 1, or 0 for any", lambda v: v == 0 or v >= 1),
+    "encode.min_side": ("at least 0 (0 for any)", lambda v: v >= 0),
+    "encode.max_enlarge": ("positive, or 0 for any", lambda v: v >= 0),
+    "encode.fps": ("positive, or 0 for that of the film", lambda v: v >= 0),
+    "encode.stride": ("at least 1", lambda v: v >= 1),
+    "encode.shard_mib": ("at least 1", lambda v: v >= 1),
+    "autoencoder.pixel_channels": ("3 or 1", lambda v: v in (1, 3)),
+    "autoencoder.tile_size": ("a multiple of 8, or 0 for the autoencoder's", lambda v: v >= 0 and v % 8 == 0),
+    "autoencoder.tile_frames": (
+        "4k+1 and at least 5, or 0 for the autoencoder's",
+        lambda v: v == 0 or (v > 4 and v % 4 == 1),
+    ),
     "optimizer.learning_rate": ("positive and finite", lambda v: 0 < v < math.inf),
     "optimizer.warmup_steps": ("at least 0", lambda v: v >= 0),
     "optimizer.b1": ("in [0, 1)", lambda v: 0 <= v < 1),

@@ -20,9 +20,11 @@ HARMLESS = (
     "evaluation.",
     "data.path",
     "data.max_shapes",
+    "text_encoder.path",  # where the same encoder lies: what it makes of "" is compared
     "data.read_threads",
     "data.prefetch",
     "profile.",
+    "encode.",
     "mesh.",  # the same function; sums over devices may round differently
     "model.remat",
     "model.attention_chunk",

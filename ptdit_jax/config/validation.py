@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from data_pipelines import check_text, open_source
+from data_pipelines import check_captions, check_text, open_source
 from data_pipelines.text import NULL_FILE
 from ptdit_jax import evaluation, files
 from ptdit_jax.config.derived import (
@@ -21,6 +21,7 @@ from ptdit_jax.config.derived import (
     window,
 )
 from ptdit_jax.config.limits import field_problems
+from ptdit_jax.config.live import live_problems
 from ptdit_jax.config.size import training_problems
 from ptdit_jax.config.storage import flatten
 from ptdit_jax.models.proxy import check_injection
@@ -55,7 +56,7 @@ def validate(
         problems += _mesh(config, devices)
         if not problems:
             problems += training_problems(config, machine)
-        for check in (_objective, _optimizer, _sampling, _profile):
+        for check in (_objective, _optimizer, _sampling, _profile, live_problems):
             problems += check(config)
         problems += _paths(config, files.path if check_data else files.check)
         if check_data or ":" not in config.evaluation.name:
@@ -245,6 +246,8 @@ def _data(config: Config) -> Iterable[str]:
             f"model.classes={model.classes} must be at least {source.classes}, the classes of "
             f"data.name={data.name!r}"
         )
+    elif model.condition == "text" and data.text == "live":
+        yield from _attempt(lambda: check_captions(data, source))
     elif model.condition == "text":
         yield from _attempt(lambda: check_text(data, source, model.text_length, model.text_dim))
         if source.text is not None and source.text.null is None and config.train.condition_dropout:

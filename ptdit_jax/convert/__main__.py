@@ -3,13 +3,17 @@
     python -m ptdit_jax.convert from-torch WEIGHTS --config configs/t2i_xl_1024.py --out DIR [--key KEY]
     python -m ptdit_jax.convert to-torch --checkpoint DIR --out OUT [--ema NAME] [--dtype bfloat16] [--layout diffusers]
     python -m ptdit_jax.convert inspect WEIGHTS [--config FILE] [--key KEY]
+    python -m ptdit_jax.convert encoder FOLDER --out DIR [--dtype bfloat16]
 
 WEIGHTS is a .safetensors, .pt, .bin, .ckpt or .pth file, the index of several, or a folder with one of them (or
 of diffusers, with transformer/); no code in it is run.  Its layout is that of the released PT-T2I weights, of DiT's,
 SiT's or PixArt-α's own code, or of DiT or PixArt-α in diffusers.  FILE is a file like those in
 configs/, or the config.json of a run or an export; `--config.FIELD=VALUE` changes it.
 
-Both conversions end with a check that the two networks are the same function; its report is parity.json in
+`encoder` takes a text encoder or an autoencoder through this project's network and writes it as its peer has it: T5,
+mT5, ByT5 and UMT5 as a folder of transformers, .safetensors whatever FOLDER has.
+
+All conversions end with a check that the two networks are the same function; its report is parity.json in
 the new folder.  A conversion that fails leaves no folder.
 
 Exit code: 0 done; 1 a file cannot be read or written, or PyTorch is missing; 2 the command or the weights are
@@ -37,10 +41,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="from-torch | to-torch | inspect")
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="from-torch | to-torch | inspect | encoder"
+    )
     reads = verbs.add_parser("from-torch", help="PyTorch weights to a checkpoint", allow_abbrev=False)
     writes = verbs.add_parser("to-torch", help="a checkpoint to a PyTorch folder", allow_abbrev=False)
     looks = verbs.add_parser("inspect", help="what is in a file of weights", allow_abbrev=False)
+    frozen = verbs.add_parser("encoder", help="an encoder, both ways", allow_abbrev=False)
+    frozen.add_argument("folder", metavar="FOLDER", help="of the encoder; or bytes, the one of no folder")
     for verb in (reads, looks):
         verb.add_argument("weights", metavar="WEIGHTS", help="file, index or folder")
         verb.add_argument("--config", required=verb is reads, metavar="FILE", help="the network")
@@ -49,21 +57,24 @@ def parse(argv: list[str]) -> argparse.Namespace:
         )
     writes.add_argument("--checkpoint", required=True, metavar="DIR", help="a run, or a step of it")
     writes.add_argument("--ema", metavar="NAME", help="ema_DECAY or params (default: what the run samples)")
-    writes.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights")
+    for verb in (writes, frozen):
+        verb.add_argument(
+            "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights"
+        )
     writes.add_argument(
         "--layout",
         choices=("original", "diffusers"),
         default="original",
         help="names and files: the authors' (default), or a folder for diffusers (DiT, PixArt-α)",
     )
-    for verb in (reads, writes):
+    for verb in (reads, writes, frozen):
         verb.add_argument("--out", required=True, metavar="DIR", help="folder to make")
         verb.add_argument("--no-verify", action="store_true", help="leave the parity check out")
-    for verb in (reads, writes, looks):
+    for verb in (reads, writes, looks, frozen):
         verb.add_argument("--debug", action="store_true", help="show where an error comes from")
     args, rest = parser.parse_known_args(argv)
     for word in rest:
-        if args.verb == "to-torch" or not re.match(r"--config\.[\w.]+=", word):
+        if args.verb in ("to-torch", "encoder") or not re.match(r"--config\.[\w.]+=", word):
             parser.error(f"{word!r} is no argument of {args.verb}")
     args.overrides = rest
     return args
@@ -91,8 +102,9 @@ def read_config(file: Path, overrides: list[str]) -> Any:
 def main(args: argparse.Namespace) -> int:
     """Convert or inspect; returns the exit code."""
     given = {"from-torch": ("config", "out"), "to-torch": ("checkpoint", "out"), "inspect": ("config",)}
+    given["encoder"] = ("out",)
     files.resolve(args, *given[args.verb])
-    if args.verb != "to-torch":
+    if args.verb in ("from-torch", "inspect"):
         args.weights = files.path(args.weights, "WEIGHTS")
     if args.verb != "inspect":
         files.check_new_folder(args.out, "--out")
@@ -102,8 +114,11 @@ def main(args: argparse.Namespace) -> int:
                 f"{package} is not installed; conversions need it: "
                 "pip install -r requirements-torch.txt -c constraints.txt"
             )
-    from ptdit_jax.convert import conversion, inspection  # need torch
+    from ptdit_jax.convert import conversion, encoders, inspection  # need torch
 
+    if args.verb == "encoder":
+        encoders.convert(args.folder, args.out, dtype=args.dtype, verify=not args.no_verify)
+        return 0
     if args.verb == "to-torch":
         options = {"ema": args.ema, "dtype": args.dtype, "layout": args.layout, "verify": not args.no_verify}
         conversion.to_torch(args.checkpoint, args.out, **options)

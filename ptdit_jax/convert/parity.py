@@ -188,21 +188,29 @@ def compare(which: list[Case], ours: list[np.ndarray], theirs: list[np.ndarray])
       What JSON can hold: each case with its largest difference, that difference over the largest output, and
       the relative difference |a - b| / |b| of all values; the largest of each over the cases.
     """
-    rows = []
-    for case, a, b in zip(which, ours, theirs, strict=True):
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        largest, norm = float(np.abs(b).max()), float(np.linalg.norm(b))
-        difference = float(np.abs(a - b).max())
-        rows.append(
-            dataclasses.asdict(case)
-            | {
-                "samples": len(a),
-                "largest_output": largest,
-                "max_difference": difference,
-                "relative_difference": float(np.linalg.norm(a - b)) / norm if norm else difference,
-                "passed": bool(difference <= TOLERANCE * max(1.0, largest)),
-            }
-        )
+    return summary(
+        [
+            dataclasses.asdict(case) | {"samples": len(a)} | row("", a, b)
+            for case, a, b in zip(which, ours, theirs, strict=True)
+        ]
+    )
+
+
+def row(what: str, ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
+    """One line of a report: how far two outputs are from each other, and whether that is near enough."""
+    a, b = ours.astype(np.float64), theirs.astype(np.float64)
+    largest, norm = float(np.abs(b).max()), float(np.linalg.norm(b))
+    difference = float(np.abs(a - b).max())
+    return ({"input": what} if what else {}) | {
+        "largest_output": largest,
+        "max_difference": difference,
+        "relative_difference": float(np.linalg.norm(a - b)) / norm if norm else difference,
+        "passed": bool(difference <= TOLERANCE * max(1.0, largest)),
+    }
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The report of some rows."""
     return {
         "checked": True,
         "tolerance": TOLERANCE,

@@ -16,6 +16,7 @@ from jax.sharding import Mesh
 from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.diffusion import Objective
+from ptdit_jax.experiment import live_text
 from ptdit_jax.experiment.sharded_network import make_sharded_network
 from ptdit_jax.models.window import Windowing
 from ptdit_jax.parallel.axes import CONTEXT
@@ -105,7 +106,11 @@ def build(
         null = null_text or (np.full(text, np.nan, np.float32), np.arange(model.text_length) < 1)
         if model.null_mask == "caption":
             null = (null[0], None)
-        batch |= {"text": (text, jnp.float32), "text_mask": (text[:1], jnp.bool_)}
+        batch |= (
+            live_text.batch_of(model.text_length)
+            if live_text.is_live(config)
+            else {"text": (text, jnp.float32), "text_mask": (text[:1], jnp.bool_)}
+        )
     return Experiment(
         shape=shape,
         classes=model.classes if model.condition == "class" else None,

@@ -14,6 +14,7 @@ import numpy as np
 from data_pipelines import open_source
 from data_pipelines.text import NULL_FILE, pad, read_null, write_null
 from ptdit_jax import files
+from ptdit_jax.experiment import live_text
 
 NullText = tuple[np.ndarray, np.ndarray]
 """States (L, E) float32 and mask (L,) bool."""
@@ -23,6 +24,8 @@ def of_data(config: Any) -> NullText | None:
     """The empty caption of `config.data`, or None for a model without text or data without it."""
     if config.model.condition != "text":
         return None
+    if live_text.is_live(config):
+        return padded(config, live_text.null(config))
     text = open_source(config.data).text
     return None if text is None or text.null is None else padded(config, text.null)
 
@@ -64,6 +67,11 @@ def equal(one: NullText, other: NullText) -> bool:
     return all(map(np.array_equal, one, other))
 
 
+def near(one: NullText, other: NullText) -> bool:
+    """Whether two are the same but for rounding, which machines do in different ways."""
+    return np.array_equal(one[1], other[1]) and np.allclose(one[0], other[0], rtol=1e-3, atol=1e-3)
+
+
 def keep(config: Any, workdir: Path, null: NullText, *, started: bool) -> None:
     """Write the empty caption of the data into a run's folder.
 
@@ -80,7 +88,13 @@ def keep(config: Any, workdir: Path, null: NullText, *, started: bool) -> None:
     if kept is None:
         if jax.process_index() == 0:
             files.write(workdir / NULL_FILE, lambda draft: write_null(draft, *null))
-    elif not equal(kept, null):
+    elif not (near(kept, null) if live_text.is_live(config) else equal(kept, null)):
+        whose = (
+            f"the empty caption that text_encoder.path={config.text_encoder.path!r} gives; use another --workdir, or "
+            "the same encoder"
+        )
+        if live_text.is_live(config):
+            raise ValueError(f"{workdir / NULL_FILE}, which the run was started with, is not {whose}")
         raise ValueError(
             f"{workdir / NULL_FILE}, which the run was started with, is not the empty caption that data.path="
             f"{config.data.path!r} has now; use another --workdir, or data with the same"

@@ -13,6 +13,7 @@ import jax
 import optax
 from jax.sharding import Mesh, NamedSharding
 
+from ptdit_jax.experiment import live_text
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.parallel.chips import GIB, Machine
 from ptdit_jax.parallel.rules import batch_sharding, param_shardings, replicated
@@ -32,6 +33,8 @@ class Program:
         text (B, L, E) float32 and text_mask (B, L) bool.
       key: abstract.
       batch_sharding: of every array of a batch.
+      frozen: abstract, with shardings, what the step is called with after the key: the parameters of a live text
+        encoder, whose batches have ids (B, L) int32 in the place of text.
     """
 
     init: Callable[[jax.Array], TrainState]
@@ -40,6 +43,7 @@ class Program:
     batch: dict[str, jax.ShapeDtypeStruct]
     key: Any
     batch_sharding: NamedSharding
+    frozen: tuple[Any, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -49,14 +53,16 @@ class Program:
     @property
     def state_bytes(self) -> int:
         """Of the state, on one device."""
-        return sum(
-            math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
-            for leaf in jax.tree.leaves(self.state)
-        )
+        return _bytes(self.state)
+
+    @property
+    def frozen_bytes(self) -> int:
+        """Of a live text encoder, on one device; 0 without one."""
+        return _bytes(self.frozen)
 
     def lower(self) -> Any:
         """The step, traced; `.compile()` gives the executable."""
-        return self.step.lower(self.state, self.batch, self.key)
+        return self.step.lower(self.state, self.batch, self.key, *self.frozen)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +114,11 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
     )
     return Program(
         init=jax.jit(init, out_shardings=shardings),
-        step=jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, whole)),
+        step=jax.jit(
+            live_text.encoding_first(train_step, config, mesh),
+            donate_argnums=0,
+            out_shardings=(shardings, whole),
+        ),
         state=jax.tree.map(_placed, abstract, shardings),
         batch={
             name: jax.ShapeDtypeStruct((config.data.batch, *shape), dtype, sharding=place)
@@ -116,6 +126,7 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
         },
         key=_placed(key, whole),
         batch_sharding=place,
+        frozen=live_text.abstract(config, mesh),
     )
 
 
@@ -130,11 +141,12 @@ def check_state(program: Program, config: Any, machine: Machine) -> None:
     Raises:
       ValueError: its exact size is above the memory of a device.
     """
-    needed, has = program.state_bytes, machine.device_bytes
+    needed, has = program.state_bytes + program.frozen_bytes, machine.device_bytes
     if config.mesh.check_memory and needed > has:
+        encoder = f" and the text encoder ({program.frozen_bytes / GIB:,.1f})" if program.frozen_bytes else ""
         raise ValueError(
-            f"parameters, averages and moments need {needed / GIB:,.1f} GiB of a device, which has {has / GIB:,.1f}: "
-            "a smaller network, fewer train.ema_decays, or mesh.fsdp over more devices need less "
+            f"parameters, averages and moments{encoder} need {needed / GIB:,.1f} GiB of a device, which has "
+            f"{has / GIB:,.1f}: a smaller network, fewer train.ema_decays, or mesh.fsdp over more devices need less "
             "(mesh.check_memory=False insists)"
         )
 
@@ -179,6 +191,13 @@ def state_shardings(
         ),
         emas={name: params for name in state.emas},
         guard=Guard(whole, whole),
+    )
+
+
+def _bytes(tree: Any) -> int:
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(tree)
     )
 
 

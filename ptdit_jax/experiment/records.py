@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 
 from data_pipelines import open_source, values
 from ptdit_jax import files
+from ptdit_jax.experiment import live_text
 from ptdit_jax.experiment.results import is_visible
 
 NAMED = 8  # records that a message names at most
@@ -66,7 +67,8 @@ def blame(config: Any, workdir: Path, step: int, records: np.ndarray) -> str:
 
 def _states(config: Any) -> int:
     """How many text states of a record the network takes at most."""
-    return config.model.text_length if config.model.condition == "text" else 0
+    stored = config.model.condition == "text" and not live_text.is_live(config)
+    return config.model.text_length if stored else 0
 
 
 def _distinct(records: np.ndarray) -> list[int]:

@@ -10,8 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from data_pipelines import open_source
-from data_pipelines.text import pad_all
+from data_pipelines.text import caption_of, pad_all
 from ptdit_jax import evaluation, files, plots
+from ptdit_jax.experiment import live_text
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 
@@ -58,7 +59,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     if judged is not None and not verdict.exists():
         wanted = max(wanted, config.evaluation.count)
     if wanted:
-        asked = ask(config, experiment, wanted)
+        asked = ask(config, experiment, wanted, mesh)
         problem: NotFinite | None = None
         try:
             images = generate(
@@ -103,7 +104,7 @@ class Asked:
     labels: np.ndarray | None
 
 
-def ask(config: Any, experiment: Experiment, count: int) -> Asked:
+def ask(config: Any, experiment: Experiment, count: int, mesh: Mesh | None = None) -> Asked:
     """All classes in turn, or the texts of the first records.
 
     Raises:
@@ -116,8 +117,11 @@ def ask(config: Any, experiment: Experiment, count: int) -> Asked:
     records = [source[record] for record in range(min(count, len(source)))]
     length, _ = experiment.text
     name = f"data.name={config.data.name!r}: record"
-    states = [record["text"] for record in records]
-    text = pad_all(states, length, truncate=config.data.truncate_text, name=name)
+    if live_text.is_live(config):
+        text = live_text.encode(config, [caption_of(record) for record in records], mesh)
+    else:
+        states = [record["text"] for record in records]
+        text = pad_all(states, length, truncate=config.data.truncate_text, name=name)
     numbers = labels_in_turn(count, len(records))
     labels = None if source.classes is None else np.stack([record["label"] for record in records])[numbers]
     return Asked(numbers, text, labels)

@@ -159,21 +159,22 @@ def initialize(launch: Launch) -> Peers | None:
     return peers
 
 
-def meet(where: str) -> None:
-    """Wait for the other processes of the run, `--start-timeout` seconds; returns at once in a run of one.
+def meet(where: str, seconds: float | None = None) -> None:
+    """Wait for the other processes of the run; returns at once in a run of one.
 
     Libraries have limits of their own on how long one process waits for another (Gloo: 30 seconds), which a machine
     that is busy compiling exceeds; so processes meet before they come to such a place.
 
     Args:
       where: what is to be done next.
+      seconds: that the others have to come; None for `--start-timeout`.
 
     Raises:
       Missing: not all came; the message names those that did not.
     """
     if _others is not None:
         peers, timeout = _others
-        peers.meet(where, timeout)
+        peers.meet(where, timeout if seconds is None else seconds)
 
 
 def is_of_others(error: Exception) -> bool:

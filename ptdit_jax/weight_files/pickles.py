@@ -162,5 +162,5 @@ def to_numpy(tensor: torch.Tensor, where: str) -> np.ndarray:
             f"{where} is a tensor of another kind ({problem}); only plain (dense) ones are converted"
         )
     if not tensor.is_floating_point():
-        raise ValueError(f"{where} holds {tensor.dtype} values, not floating-point numbers")
+        raise ValueError(f"{where} holds {describe(tensor)} values, not floating-point numbers")
     return tensor.detach().to(torch.float32).numpy()

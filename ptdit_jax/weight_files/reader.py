@@ -23,8 +23,12 @@ DTYPES: dict[str, Any] = {
     "F32": np.float32,
     "F16": np.float16,
     "BF16": ml_dtypes.bfloat16,
+    "F8_E4M3": ml_dtypes.float8_e4m3fn,
+    "F8_E5M2": ml_dtypes.float8_e5m2,
 }
 """The floating-point numbers of .safetensors that are read."""
+KINDS = {"I": "int", "U": "uint", "BOOL": "bool", "F": "float", "C": "complex"}
+"""What the names of its other dtypes begin with, and what others call them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +132,7 @@ def _open_safetensors(file: Path) -> dict[str, Tensor]:
     def tensor(name: str, dtype: str, shape: tuple[int, ...], start: int) -> Tensor:
         def read() -> np.ndarray:  # and not mapped: pages of a large file would stay in memory until the end
             if dtype not in DTYPES:
-                raise ValueError(f"{file}: {name} holds {dtype} values, not floating-point numbers")
+                raise ValueError(f"{file}: {name} holds {_called(dtype)} values, not floating-point numbers")
             return np.fromfile(file, DTYPES[dtype], math.prod(shape), offset=start).reshape(shape)
 
         return Tensor(shape, dtype, read)
@@ -138,6 +142,12 @@ def _open_safetensors(file: Path) -> dict[str, Tensor]:
         for name, entry in table.items()
         if name != "__metadata__"
     }
+
+
+def _called(dtype: str) -> str:
+    """A dtype of .safetensors as others call it: "I8" is int8."""
+    start = next((start for start in KINDS if dtype.startswith(start)), "")
+    return KINDS.get(start, "") + dtype.removeprefix(start).lower()
 
 
 def _open_pickle(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

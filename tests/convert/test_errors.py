@@ -58,7 +58,7 @@ def other_positions(tensors):
         (surplus, r"1 surplus: transformer_blocks.2.attn1.to_k.bias (32,)"),
         (transposed, "1 mis-shaped: transformer_blocks.0.ff.net.2.weight (128, 32), not (32, 128)"),
         (not_finite, "transformer_blocks.1.ff.net.2.bias: 1 of 32 values are not finite"),
-        (integers, "proj_out.bias holds torch.int8 values"),
+        (integers, "proj_out.bias holds int8 values"),
         (other_positions, "pos_embed.pos_embed differs by up to"),
     ],
 )

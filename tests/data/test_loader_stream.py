@@ -117,7 +117,10 @@ class Mixed(Images):
     def __getitem__(self, record):
         shape = next(shape for shape, first, count in self.buckets if first <= record < first + count)
         x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape) + 100 * record
-        return super().__getitem__(record) | {"x": x, "caption": f"no. {record}"}
+        return super().__getitem__(record) | {
+            "x": x,
+            "caption": np.frombuffer(f"no. {record}".encode(), np.uint8),
+        }
 
 
 @pytest.fixture
@@ -153,9 +156,9 @@ def test_a_batch_has_one_shape_and_epochs_use_every_record_once(mixed):
 
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_take_the_same_bucket_and_their_parts_make_the_batch(mixed, processes):
-    whole = take(make_loader(mixed, seed=1, text=(5, 2), captions=True), 40)
+    whole = take(make_loader(mixed, seed=1, text=(5, 2)), 40)
     parts = [
-        make_loader(mixed, seed=1, text=(5, 2), captions=True, process_index=p, process_count=processes)
+        make_loader(mixed, seed=1, text=(5, 2), process_index=p, process_count=processes)
         for p in range(processes)
     ]
     for part in parts:  # begins where a run of one process was
@@ -174,10 +177,15 @@ def test_a_batch_is_a_function_of_its_number(mixed):
         assert loader.get_state() == {"next_index": number + 1}
 
 
-def test_captions_come_with_their_records(mixed):
-    batch = next(make_loader(mixed, seed=0, captions=True))
-    assert batch["caption"] == [f"no. {record}" for record in batch["index"]]
-    assert "caption" not in next(make_loader(mixed, seed=0))
+def test_captions_come_as_tokens_in_the_place_of_states(mixed):
+    def tokens(captions):
+        ids = np.array([[int(caption.removeprefix("no. ")), 0] for caption in captions], np.int32)
+        return ids, ids > 0
+
+    batch = next(make_loader(mixed, seed=0, text=(5, 2), tokens=tokens))
+    np.testing.assert_array_equal(batch["ids"][:, 0], batch["index"])
+    assert set(batch) == {"x", "label", "index", "ids", "text_mask"}
+    assert set(next(make_loader(mixed, seed=0))) == {"x", "label", "index"}
 
 
 def test_too_many_shapes_and_none_that_fits_are_refused(mixed):
@@ -197,5 +205,5 @@ def test_a_source_without_records_trains_nothing(monkeypatch):
 
 def test_live_text_needs_captions(monkeypatch):
     monkeypatch.setitem(SOURCES, "images", lambda data: Images(5))
-    with pytest.raises(ValueError, match=r"needs captions; the records of data\.name = 'images' have none"):
-        make_loader(config(name="images"), seed=0, captions=True)
+    with pytest.raises(ValueError, match=r"needs captions; the records of data\.name='images' have none"):
+        make_loader(config(name="images"), seed=0, tokens=lambda captions: (None, None))

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,16 @@ import yaml
 
 from tests.training.runs import ROOT
 
-SCRIPTS = ("run.sh", "setup_env.sh", "slurm.sbatch", "sweep.sh", "tpu_pod.sh")
+SCRIPTS = (
+    "encode.sh",
+    "ingest.sh",
+    "launcher.sh",
+    "run.sh",
+    "setup_env.sh",
+    "slurm.sbatch",
+    "sweep.sh",
+    "tpu_pod.sh",
+)
 
 
 def script(name, arguments, cwd=ROOT):
@@ -132,6 +142,29 @@ def test_slow_tests_run_when_asked_for(repository, arguments, given):
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"-m pytest -n 2 --dist worksteal {given}"
+
+
+def test_ingest_has_an_environment_of_its_own(repository):
+    shutil.copytree(repository / ".venv", repository / ".venv-beam")
+    for name in ("constraints-beam.txt", "requirements-beam.txt"):
+        (repository / name).write_text(name)
+    python = repository / ".venv-beam" / "bin" / "python"
+    python.write_text(python.read_text().replace('echo "$@"', 'echo beam "$@"'))
+    done = script("ingest.sh", "--source a --out b --runner c", cwd=repository)
+    assert done.stdout.strip() == "beam -m data_pipelines.ingest --source a --out b --runner c"
+    assert [path.name for path in (repository / ".venv-beam" / "installed").iterdir()] == [
+        "requirements-beam.txt.sha256"
+    ]
+    assert not (repository / ".venv" / "installed").exists()
+    assert script("ingest.sh", "", cwd=repository).returncode == 2
+
+
+def test_ingest_says_what_its_flags_are():
+    done = script("ingest.sh", "--help")
+    assert done.returncode == 0
+    assert all(
+        flag in done.stdout for flag in ("PTDIT_PYTHON", "--min-score", "--dedupe", "--direct_num_workers")
+    )
 
 
 def test_sweep_starts_what_it_is_told(repository):

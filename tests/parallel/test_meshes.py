@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from tests.parallel.meshes import LOSSES, NETWORKS
+from tests.parallel.meshes import LOSSES, cases
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,9 +27,10 @@ def run(name):
 # One test each, however many meshes: their figures are computed together, and pytest's processes would do it twice.
 
 
-def test_a_mesh_changes_neither_output_nor_gradients(subtests):
-    networks = run("networks")
-    assert list(networks) == [f"{name} {mesh}" for name, (_, ms) in NETWORKS.items() for mesh in ms]
+@pytest.mark.parametrize("which", ["networks", pytest.param("full", marks=pytest.mark.full)])
+def test_a_mesh_changes_neither_output_nor_gradients(which, subtests):
+    networks = run(which)
+    assert list(networks) == list(cases(full=which == "full"))
     for case, found in networks.items():
         with subtests.test(case):
             assert found["output"] < 2e-6

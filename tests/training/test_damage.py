@@ -173,7 +173,8 @@ def test_a_step_without_checksums_is_judged_by_reading(folder, damaged, how):
                 with pytest.raises(checkpoint.CheckpointError, match="20 is damaged"):
                     newest(folder)
     assert found >= 5
-    assert changed == (2 if how == "flipped" else 0)  # what checksums are for: the two matrices
+    # What checksums are for: the two matrices, or as many of them as lie where a file has its middle.
+    assert changed in ((1, 2) if how == "flipped" else (0,))
 
 
 def test_with_previous_a_run_goes_on_from_the_newest_whole_step_and_nothing_is_lost(folder, capsys):

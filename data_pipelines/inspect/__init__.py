@@ -1,0 +1,1 @@
+"""What a dataset holds, looked at before anything is trained on it."""
