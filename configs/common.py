@@ -102,7 +102,11 @@ def get_config() -> ml_collections.ConfigDict:
 
     data = config.data = Fields()
     data.name = "digits"  # a key of `data_pipelines.sources.SOURCES`
-    data.path = ""  # folder of the user's own records ("arrays", "tfds"); "" for the embedded sources
+    data.path = ""  # folder of your own records ("arrays", "tfds", "shards"); "" for the embedded sources
+    # With name "mixture": its sources, each the text "WEIGHT NAME PATH", such as "0.8 shards data/images"; NAME+flip
+    # and NAME-flip differ from data.flip.  Each batch is of one source.
+    data.mixture = ()
+    data.max_shapes = 18  # different shapes of records at most; a training step is compiled for each
     data.height = 32  # latent rows
     data.width = 32  # latent columns
     data.frames = 1  # latent frames F

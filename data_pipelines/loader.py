@@ -1,13 +1,14 @@
 """The endless, deterministic stream of batches a run trains on.
 
-What batch number k holds is a pure function of `(source, seed, data.batch, data.flip, text)`:
+What batch number k holds is a pure function of `(sources, seed, data.batch, flips, posterior, text)`:
 
-- Every epoch is a new permutation of all N records, drawn from the seed. The epochs are laid end to end and
+- A batch is of one source and one shape; `schedule` says which.
+- Every epoch of a bucket is a new permutation of its records, drawn from the seed. The epochs are laid end to end and
   global batches are cut from that endless concatenation, so an epoch loses and doubles no record; a batch
   may hold the end of one epoch and the start of the next.
 - A global batch of B samples is cut into `process_count` consecutive parts of B / process_count, one a
   process. Joined in the order of the processes they are the same batch whatever the number of processes.
-- A random transformation is seeded by (seed, record, epoch).
+- What is random in a sample, its flip and its draw from an encoder's posterior, is seeded by (seed, record, epoch).
 - The text states of a caption are padded to the length of the model.
 
 Hence all that an iterator has to remember is the number of batches it has handed out, `{"next_index": k}`:
@@ -21,9 +22,15 @@ from typing import Any
 import grain
 import numpy as np
 
+from data_pipelines import schedule
+from data_pipelines.members import Member, members_of
 from data_pipelines.sources import Source, open_source
-from data_pipelines.text import caption_of, pad
-from data_pipelines.transforms import RandomFlip
+from data_pipelines.text import caption_of, check_length, fill
+from data_pipelines.transforms import is_mirrored
+
+ENDLESS = 2**62  # batches
+Tokens = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+"""Captions -> ids (K, L) int32 and mask (K, L) bool."""
 
 
 def make_loader(
@@ -34,7 +41,8 @@ def make_loader(
     process_count: int = 1,
     classes: int | None = None,
     text: tuple[int, int] | None = None,
-    tokens: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None,
+    tokens: Tokens | None = None,
+    posterior: str = "sample",
 ) -> grain.DatasetIterator:
     """Opens the source `data.name` and returns its endless iterator of this process's part of every batch.
 
@@ -47,13 +55,15 @@ def make_loader(
         text: (L, E) of a model with text, checked against the source's; None = text unused, and not read.
         tokens: what makes ids (K, L) int32 and a mask (K, L) of K captions, for a model whose text is encoded while it
             trains: the batches then have `ids` in the place of `text`.
+        posterior: latents of stored moments are drawn ("sample") or their mean ("mode").
 
     Returns:
         A `grain.DatasetIterator` with `get_state() -> dict` (JSON-serialisable) and `set_state(dict)`. It
         yields `x` (B, C, F, H, W) float32, `index` (B,) int64 (record numbers in the source), when the source has
         labels `label` (B,) int32, and with `text` the arrays `text` (B, L, E) float32 and `text_mask` (B, L) bool,
-        with B = `data.batch / process_count`. A record whose text is not finite, or longer than a source could
-        tell beforehand, raises a ValueError that names it.
+        with B = `data.batch / process_count`. C to W are those of one
+        of the source's shapes. A record whose text is not finite, or longer than a source could tell beforehand,
+        raises a ValueError that names it.
 
     Raises:
         ValueError: a field of `data` is wrong, or the source does not have what the fields say.
@@ -73,30 +83,110 @@ def make_loader(
         check_captions(data, source)
     elif text is not None:
         check_text(data, source, *text)
+    if posterior not in ("sample", "mode"):
+        raise ValueError(f"autoencoder.posterior = {posterior!r}: must be 'sample' or 'mode'")
     local_batch = data.batch // process_count
-    order_seed, flip_seed = (int(word) for word in np.random.SeedSequence(seed).generate_state(2))
+    members = members_of(source, flip=data.flip)
+    mixing = schedule.Mixing([member.weight for member in members])
+    readers = [
+        _MemberReader(data, member, number, seed, text=text, tokens=tokens, drawn=posterior == "sample")
+        for number, member in enumerate(members)
+    ]
 
-    def read(record: int) -> dict[str, np.ndarray]:
-        sample = dict(source[record]) | {"index": np.asarray(record, np.int64)}
-        caption = caption_of(sample)
-        sample.pop("caption", None)
-        if tokens is not None:
-            sample.pop("text", None)
-            ids, mask = tokens([caption])
-            return sample | {"ids": ids[0], "text_mask": mask[0]}
-        if text is None:
-            sample.pop("text", None)
-            return sample
-        name = f"data.name = {data.name!r}: record {record}"
-        padded, mask = pad(sample["text"], text[0], truncate=data.truncate_text, name=name)
-        return sample | {"text": padded, "text_mask": mask}
+    def read(step: int) -> dict[str, Any]:
+        member, number = mixing.place(step)
+        return readers[member].read(number, process_index * local_batch, local_batch)
 
-    samples = grain.MapDataset.range(len(source)).map(read)
-    if data.flip:  # before the shuffle, so that its random stream belongs to the record and not to its place
-        samples = samples.random_map(RandomFlip(), seed=flip_seed)
-    batches = samples.shuffle(seed=order_seed).repeat().batch(local_batch, drop_remainder=True)
-    threads = grain.ReadOptions(num_threads=data.read_threads, prefetch_buffer_size=data.prefetch)
-    return iter(batches[process_index::process_count].to_iter_dataset(threads))
+    batches = grain.MapDataset.range(ENDLESS).map(read)
+    return iter(batches.to_iter_dataset(grain.ReadOptions(data.read_threads, data.prefetch)))
+
+
+class _MemberReader:
+    """Batches of one source of a mixture."""
+
+    def __init__(
+        self,
+        data: Any,
+        member: Member,
+        number: int,
+        seed: int,
+        *,
+        text: tuple[int, int] | None,
+        tokens: Tokens | None,
+        drawn: bool,
+    ) -> None:
+        self._data, self._member, self._tokens = data, member, tokens
+        self._text = text if tokens is None else None
+        self._buckets = schedule.Buckets([b.count for b in member.buckets], data.batch)
+        alone = len(member.buckets) == 1 and data.name != "mixture"
+        self._streams = [
+            schedule.make_stream(seed, number, bucket, b.first, b.count, alone=alone)
+            for bucket, b in enumerate(member.buckets)
+        ]
+        pool = grain.experimental.RngPool
+        self._flips = [pool(stream.flip) for stream in self._streams] if member.flip else None
+        self._noises = [pool(stream.noise) for stream in self._streams] if drawn else None
+
+    def read(self, number: int, begin: int, size: int) -> dict[str, Any]:
+        """Reads samples `begin` to `begin + size` of batch `number`."""
+        bucket, number = self._buckets.place(number)
+        stream, first = self._streams[bucket], number * self._data.batch + begin
+        slots = [stream.slot(slot) for slot in range(first, first + size)]
+        records, turns = [record for record, _ in slots], [turn for _, turn in slots]
+
+        def draw(turn: int, noise: np.ndarray) -> None:
+            assert self._noises is not None
+            rng = self._noises[bucket].acquire_rng(turns[turn])
+            rng.standard_normal(out=noise, dtype=np.float32)
+            self._noises[bucket].release_rng(rng)
+
+        source = self._member.source
+        if hasattr(source, "read"):
+            batch = source.read(records, draw if self._noises else None, text=self._text is not None)
+        else:
+            batch = _read_singly(source, records)
+        if self._flips is not None:
+            self._mirror(batch["x"], turns, self._flips[bucket])
+        states, captions = batch.pop("text", None), batch.pop("caption", None)
+        index = np.asarray(records, np.int64) + self._member.first
+        batch["index"] = index
+        if self._text is not None:
+            batch["text"], batch["text_mask"] = self._padded(states, index.tolist())
+        if self._tokens is not None:
+            texts = [caption_of({"caption": caption}) for caption in captions]
+            batch["ids"], batch["text_mask"] = self._tokens(texts)
+        return batch
+
+    @staticmethod
+    def _mirror(x: np.ndarray, turns: Sequence[int], pool: Any) -> None:
+        for sample, turn in zip(x, turns, strict=True):
+            rng = pool.acquire_rng(turn)
+            if is_mirrored(rng):
+                sample[:] = sample[..., ::-1]
+            pool.release_rng(rng)
+
+    def _padded(self, states: Any, index: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Stored states (l, E) of each record as text (B, L, E) float32 and its mask (B, L) bool."""
+        assert self._text is not None
+        length, dim = self._text
+        text = np.zeros((len(states), length, dim), np.float32)  # padding costs no memory until it is touched
+        counts = np.empty((len(states), 1), np.int64)
+        for turn, (each, record) in enumerate(zip(states, index, strict=True)):
+            name = f"data.name = {self._data.name!r}: record {record}"
+            check_length(each, length, truncate=self._data.truncate_text, name=name)
+            counts[turn] = fill(text[turn], each, name=name)
+        return text, np.arange(length) < counts
+
+
+def _read_singly(source: Any, records: Sequence[int]) -> dict[str, Any]:
+    """A batch of a source that reads its records one by one: arrays, but lists of text states and captions."""
+    samples = [source[record] for record in records]
+    return {
+        name: [sample[name] for sample in samples]
+        if name in ("text", "caption")
+        else np.stack([sample[name] for sample in samples])
+        for name in samples[0]
+    }
 
 
 def _check_labels(name: str, source: Source, classes: int) -> None:

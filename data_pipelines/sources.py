@@ -2,12 +2,15 @@
 
 Shapes: N records, C channels, F frames, H rows, W columns.
 
+Records of a source may have several shapes; then it has `buckets`, and reads records of one together (`read`).
+
 `source[i]` is record i, the same bytes on every call and from any thread: a dict of `x` (C, F, H, W) float32
 and, when there are labels, `label` () int32, with text the stored states `text` (l, E) of its caption (see
 `data_pipelines.text`), and `caption`, the bytes of that as uint8, from sources that have an attribute `captions` that
 is True. Order, epochs, batches, padding and augmentation are the loader's.
 """
 
+import copy
 import functools
 import os
 from collections.abc import Callable, Mapping
@@ -20,7 +23,10 @@ from sklearn.datasets import load_digits
 
 from data_pipelines import captions
 from data_pipelines.folders import ArrayFolder
+from data_pipelines.members import shapes_of
+from data_pipelines.mixture import FORM, Mixture, parse
 from data_pipelines.prepared import PreparedDataset
+from data_pipelines.shards.dataset import ShardedDataset
 from data_pipelines.text import TextInfo
 
 DIGIT_SIDE = 8  # rows and columns of a scan
@@ -61,21 +67,58 @@ def open_source(data: Any) -> Source:
         data: the `data` part of a config.
 
     Returns:
-        The source, its records of shape (C, data.frames, data.height, data.width).
+        The source; its records, or those of one of its buckets, have the shape (C, data.frames, data.height,
+        data.width).
 
     Raises:
-        ValueError: the name is unknown, `data.path` cannot be read, or the records have another size.
+        ValueError: the name is unknown, `data.path` cannot be read, or the records have another size, or more
+            different ones than `data.max_shapes`.
     """
     if data.name not in SOURCES:
         raise ValueError(f"data.name = {data.name!r}: must be one of {', '.join(sorted(SOURCES))}")
-    source = SOURCES[data.name](data)
-    size, wanted = source.shape[1:], (data.frames, data.height, data.width)
-    if size != wanted:
+    if data.mixture and data.name != "mixture":
         raise ValueError(
-            f"data.frames, data.height, data.width = {wanted}: the records of data.name = {data.name!r} "
-            f"have {size}"
+            f"data.mixture = {data.mixture}: must be () with data.name = {data.name!r}, or that 'mixture'"
+        )
+    source = SOURCES[data.name](data)
+    sizes, wanted = [shape[1:] for shape in shapes_of(source)], (data.frames, data.height, data.width)
+    if not len(source):
+        raise ValueError(f"data.name = {data.name!r}: has no records")
+    if wanted not in sizes:
+        have = sizes[0] if len(sizes) == 1 else f"one of {', '.join(map(str, sizes))}"
+        raise ValueError(
+            f"data.frames, data.height, data.width = {wanted}: the records of data.name = {data.name!r} have {have}"
+        )
+    if len(sizes) > data.max_shapes:
+        raise ValueError(
+            f"data.max_shapes = {data.max_shapes}: the records of data.name = {data.name!r} have {len(sizes)} shapes, "
+            "and a training step is compiled for each"
         )
     return source
+
+
+def _mixture(data: Any) -> Mixture:
+    """Opens the sources of `data.mixture`."""
+    if not data.mixture:
+        raise ValueError(f"data.mixture = (): must have entries with data.name = 'mixture', each {FORM}")
+    members = []
+    for text in data.mixture:
+        entry = parse(text, flip=data.flip)
+        if entry.name not in SOURCES or entry.name == "mixture":
+            names = ", ".join(sorted(set(SOURCES) - {"mixture"}))
+            raise ValueError(
+                f"data.mixture: {text!r} names the source {entry.name!r}, must be one of {names}"
+            )
+        one = copy.deepcopy(data)
+        one.name, one.path, one.flip, one.mixture = entry.name, entry.path, entry.flip, ()
+        try:
+            source = SOURCES[entry.name](one)
+        except ValueError as error:
+            raise ValueError(f"data.mixture: {text!r}: {error}") from error
+        if not len(source):
+            raise ValueError(f"data.mixture: {text!r} has no records")
+        members.append((entry, source))
+    return Mixture(members)
 
 
 def digit_scans() -> tuple[np.ndarray, np.ndarray]:
@@ -197,7 +240,7 @@ class MovingDigits:
 
 
 def _reused(kind: Callable[[str], Source], path: str) -> Source:
-    """Returns the source that was opened last if its files are the same: headers of many are read once a process."""
+    """Returns a source that was opened lately if its files are the same: headers of many are read once a process."""
     folder = Path(path).expanduser()
     entries = os.scandir(folder) if path and folder.is_dir() else ()
     states = {entry.name: entry.stat() for entry in entries if entry.is_file()}
@@ -205,7 +248,7 @@ def _reused(kind: Callable[[str], Source], path: str) -> Source:
     return _opened(kind, path, files)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=8)  # of a mixture
 def _opened(kind: Callable[[str], Source], path: str, files: tuple) -> Source:
     """Opens a source; `files` is what `_reused` knows of them."""
     return kind(path)
@@ -217,5 +260,7 @@ SOURCES: dict[str, Callable[[Any], Source]] = {
     "moving_digits": lambda data: MovingDigits(data.frames, data.height, data.width),
     "arrays": lambda data: _reused(ArrayFolder, data.path),
     "tfds": lambda data: _reused(PreparedDataset, data.path),
+    "shards": lambda data: _reused(ShardedDataset, data.path),
+    "mixture": lambda data: _mixture(data),
 }
 """What `data.name` can be."""

@@ -74,19 +74,41 @@ def pad(
     Raises:
         ValueError: there are no states, too many or some that are not finite.
     """
+    check_length(states, length, truncate=truncate, name=name)
+    text = np.zeros((length, states.shape[1]), np.float32)
+    count = fill(text, states, name=name)
+    return text, np.arange(length) < count
+
+
+def check_length(states: np.ndarray, length: int, *, truncate: bool, name: str) -> None:
+    """Raises for a number of states that does not go into a model; the arguments are those of `pad`.
+
+    Raises:
+        ValueError: there are no states, or too many.
+    """
     if not len(states) or (len(states) > length and not truncate):
         raise ValueError(
             f"{name} has {len(states)} text states; model.text_length = {length} takes 1 to {length} "
             "(data.truncate_text = True keeps the first of more)"
         )
-    kept = decode(states[:length])
-    if not np.isfinite(kept).all():
-        raise ValueError(
-            f"{name} has text states with {np.sum(~np.isfinite(kept))} values that are not finite"
-        )
-    text = np.zeros((length, kept.shape[1]), np.float32)
-    text[: len(kept)] = kept
-    return text, np.arange(length) < len(kept)
+
+
+def fill(text: np.ndarray, states: np.ndarray, *, name: str) -> int:
+    """Writes the first stored states (l, E) into text (L, E) float32, and returns how many.
+
+    Raises:
+        ValueError: some of them are not finite.
+    """
+    count = min(len(states), len(text))
+    kept = text[:count]
+    if states.dtype == np.uint16:
+        np.left_shift(states[:count], 16, out=kept.view(np.uint32), dtype=np.uint32)  # its half of a float32
+    else:
+        kept[:] = decode(states[:count])
+    # A sum shows at little cost that all are finite; it may overflow though they are.
+    if not np.isfinite(kept.sum()) and not (finite := np.isfinite(kept)).all():
+        raise ValueError(f"{name} has text states with {np.sum(~finite)} values that are not finite")
+    return count
 
 
 def pad_all(

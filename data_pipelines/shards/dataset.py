@@ -14,7 +14,7 @@ import numpy as np
 from data_pipelines.arrays import named
 from data_pipelines.records import ArrayRecords
 from data_pipelines.shards.index import read_index
-from data_pipelines.shards.record import text_of, unpack
+from data_pipelines.shards.record import unpack
 from data_pipelines.text import TextInfo, read_null
 
 LOGVAR = (-30.0, 20.0)  # of a posterior, clamped as the encoders' peers do
@@ -78,7 +78,7 @@ class ShardedDataset:
 
         Returns:
             x (B, C, F, H, W) float32 and, where records have them, label (B,) int32, text, a list of states (l, E)
-            uint16 (bits of bfloat16), and caption, a list of str.
+            uint16 (bits of bfloat16), and caption, a list of bytes as uint8.
 
         Raises:
             ValueError: a shard is lost or damaged; names it.
@@ -96,7 +96,7 @@ class ShardedDataset:
             if text and self.text is not None:
                 batch["text"] = [each["text"] for each in stored]
             if self.captions:
-                batch["caption"] = [text_of(each["caption"]) for each in stored]
+                batch["caption"] = [each["caption"] for each in stored]
         return batch
 
     def _latents(self, moments: list[np.ndarray], draw: Draw | None) -> np.ndarray:

@@ -49,6 +49,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "data.height": ("at least 1", lambda v: v >= 1),
     "data.width": ("at least 1", lambda v: v >= 1),
     "data.frames": ("at least 1", lambda v: v >= 1),
+    "data.max_shapes": ("at least 1", lambda v: v >= 1),
     "data.pixel_frames": ("0 (as many as data.frames) or more", lambda v: v >= 0),
     "data.pixels_per_latent": ("at least 1", lambda v: v >= 1),
     "data.batch": ("at least 1", lambda v: v >= 1),
@@ -120,7 +121,7 @@ def _kind_problem(field: str, value: Any, default: Any) -> str | None:
     if not _is(kind, value):
         return KINDS[kind]
     if kind is tuple and not field.startswith("compression."):  # which has a rule for its triples
-        element = type(default[0])
+        element = type(default[0]) if default else str
         if not all(_is(element, part) for part in value):
             return f"a tuple, each of its parts {KINDS[element]}"
         numbers = value if element in (int, float) else ()

@@ -7,6 +7,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 
 from configs import common
+from data_pipelines.mixture import without_paths
 from ptdit_jax.config.derived import Config
 from ptdit_jax.models.variants import resolve_positions
 
@@ -18,6 +19,7 @@ HARMLESS = (
     "sampling.",
     "evaluation.",
     "data.path",
+    "data.max_shapes",
     "text_encoder.path",  # where the same encoder lies: what it makes of "" is compared
     "data.read_threads",
     "data.prefetch",
@@ -68,6 +70,7 @@ def conflicts(saved: Config, config: Config) -> list[str]:
     """Why a run with `saved` cannot be continued with `config`: one line a field, none when it can."""
     old, new = flatten(saved), flatten(config)
     for flat in (old, new):  # "auto" and what it stands for are the same
+        flat["data.mixture"] = without_paths(flat["data.mixture"])  # folders may move, as data.path may
         with contextlib.suppress(KeyError, ValueError):
             flat["model.positions"] = resolve_positions(flat["model.family"], flat["model.positions"])
     changed = [field for field in new if old[field] != new[field]]

@@ -13,7 +13,7 @@ from data_pipelines.shards.dataset import ShardedDataset
 from data_pipelines.shards.index import check_encoders, read_index, write_index
 from data_pipelines.shards.record import pack, unpack
 from data_pipelines.shards.writer import ShardWriter
-from data_pipelines.text import write_null
+from data_pipelines.text import caption_of, write_null
 
 SHAPES = ((2, 1, 4, 6), (2, 1, 6, 4))
 
@@ -81,7 +81,7 @@ def test_what_was_written_is_read(tmp_path):
         np.testing.assert_array_equal(
             got["text"].view(ml_dtypes.bfloat16).astype(np.float32), half(fields["text"])
         )
-        assert (got["label"], got["caption"]) == (fields["label"], fields["caption"])
+        assert (got["label"], caption_of(got)) == (fields["label"], fields["caption"])
     source.verify()
 
 
