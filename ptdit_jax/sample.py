@@ -29,7 +29,7 @@ from ptdit_jax import cli, files, plots
 from ptdit_jax import config as rules
 from ptdit_jax.diffusion.grids import SDE_LAST_STEPS
 from ptdit_jax.diffusion.samplers import SAMPLERS
-from ptdit_jax.experiment import null_text, results
+from ptdit_jax.experiment import live_text, null_text, results
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 from ptdit_jax.experiment.pretrained import load_params
@@ -73,7 +73,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     condition.add_argument("--text", metavar="FILE.npz", help="text states; their captions come in turn")
     condition.add_argument(
-        "--caption", action="append", help="for models of captioned_digits; several come in turn"
+        "--caption", action="append", help="encoded by the run's text_encoder.path; several come in turn"
     )
     add("--count", type=int, default=16, help="samples to make (default 16)")
     add("--guidance", type=float, help="scale of classifier-free guidance, 1 = none")
@@ -214,10 +214,10 @@ def check_condition(args: argparse.Namespace, config: Any) -> None:
         raise ValueError(
             "a model with model.condition='text' needs --text FILE.npz, states of its text encoder"
         )
-    if args.caption is not None and config.data.name != "captioned_digits":
+    if args.caption is not None and not config.text_encoder.path and config.data.name != "captioned_digits":
         raise ValueError(
-            f"--caption={args.caption} is for models of data.name='captioned_digits', whose captions need no encoder; "
-            f"this one is of {config.data.name!r}: give it the states of its encoder with --text FILE.npz"
+            f"--caption={args.caption} needs a text encoder, and the config of the run has no text_encoder.path: give "
+            f"the model of data.name={config.data.name!r} the states of its encoder with --text FILE.npz"
         )
 
 
@@ -237,7 +237,9 @@ def read_text(
     if config.model.condition != "text":
         return None, None
     null = null_text.of_run(config, workdir)
-    if args.caption is not None:
+    if args.caption is not None and config.text_encoder.path:
+        states = live_text.unpadded(config, args.caption)
+    elif args.caption is not None:
         states = [captions.encode(caption) for caption in args.caption]
     else:
         states, given = read_captions(Path(args.text), config.model.text_dim)

@@ -28,6 +28,7 @@ from ptdit_jax.cost import memory as cost_memory
 from ptdit_jax.cost.count import as_json, measure, measured, published_config
 from ptdit_jax.cost.published_report import attention_shares, published_report
 from ptdit_jax.cost.report import config_report, configs_report
+from ptdit_jax.experiment import text_cost
 
 RESOLUTIONS = figures.RESOLUTIONS
 
@@ -63,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
         if not options.json:
             height, width = (side // config.data.pixels_per_latent for side in costs[0].sizes[0].pixels)
             text = config_report(costs[0], cost_memory.policies(config, height=height, width=width))
+            text = "\n\n".join(filter(None, (text, text_cost.report(config))))
     else:
         resolutions = options.resolution or RESOLUTIONS
         costs = [measure(p.name, published_config(p), resolutions, p) for p in published.NETWORKS]

@@ -91,7 +91,16 @@ def encoding_first(step: Callable, config: Any, mesh: Mesh) -> Callable:
 
 
 def encode(config: Any, captions: Sequence[str], mesh: Mesh | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """States (K, L, E) float32 and mask (K, L) bool of captions, for samples; see `TextEncoder.states`."""
+    """States (K, L, E) float32 and mask (K, L) bool of captions, for samples; see `unpadded`."""
+    return pad_all(unpadded(config, captions, mesh), config.model.text_length)
+
+
+def unpadded(config: Any, captions: Sequence[str], mesh: Mesh | None = None) -> list[np.ndarray]:
+    """States (l, E) float32 of each caption, as a run of the config is trained with; see `TextEncoder.states`.
+
+    Raises:
+      ValueError: the encoder cannot be read, or has other features than the model takes.
+    """
     section, length = config.text_encoder, config.model.text_length
     encoder = text.open_text_encoder(section, length=length, mesh=mesh, progress=watched)
     if encoder.dim != config.model.text_dim:
@@ -101,7 +110,7 @@ def encode(config: Any, captions: Sequence[str], mesh: Mesh | None = None) -> tu
         )
     dtype = np.float32 if is_live(config) else ml_dtypes.bfloat16  # what it was trained with
     states = encoder.states(captions, dtype=dtype)
-    return pad_all([part.astype(np.float32) for part in states], length)
+    return [part.astype(np.float32) for part in states]
 
 
 def watched(items: Iterable[Any], total: int) -> Iterable[Any]:

@@ -28,6 +28,7 @@ from typing import Any
 
 from ptdit_jax import cli
 from ptdit_jax import config as rules
+from ptdit_jax.experiment import text_cost
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.axes import AXES, filled
 from ptdit_jax.parallel.mesh import make_mesh
@@ -74,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     if options.compare:
         text = comparison_report(*plans)
     elif len(plans) == 1:
-        text = plan_report(plans[0])
+        text = "\n\n".join(filter(None, (plan_report(plans[0]), text_cost.report(cases[0][1]))))
     else:
         if options.sweep:
             plans.sort(key=lambda plan: plan.rank)
