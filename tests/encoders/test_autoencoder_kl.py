@@ -163,7 +163,7 @@ NAME = "decoder.conv_in.weight"
         (
             lambda w: w.update({NAME: torch.zeros(32, 4, 3, 3, dtype=torch.int32)}),
             {},
-            f"{NAME} holds I32 values",
+            f"{NAME} holds int32 values",
         ),
         (lambda w: w[NAME].fill_(float("nan")), {}, f"{NAME} holds values that are not finite"),
         (

@@ -82,6 +82,7 @@ def test_there_are_many_kinds(made):
     met = {case.outcome for dataset in datasets.values() for case in dataset.cases}
     elsewhere = {
         "animated",
+        "aspect",  # of encode.max_aspect
         "no_times",
         "slow_video",
         "unreadable",
