@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import make_raw_demo
-from data_pipelines.sources import SOURCES
 
 ROOT = Path(__file__).parents[2]
 CONFIG = "--config=configs/t2i_raw_digits.py"
-if "shards" not in SOURCES:
-    pytest.skip("training reads no shards yet", allow_module_level=True)
+
+pytestmark = pytest.mark.full  # a dozen processes that each start and compile
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +87,5 @@ def test_a_small_chain_gives_the_same_losses_whatever_is_killed(tmp_path, enviro
     chain(tmp_path, environment, 36, 4, encode, train)
 
 
-@pytest.mark.full
 def test_two_thousand_pictures_and_fifty_films_of_several_shapes(tmp_path, environment):
     chain(tmp_path, environment, 2000, 50, (), ["--config.train.steps=200", "--config.checkpoint.every=50"])

@@ -143,9 +143,10 @@ def test_what_cannot_be_used_is_listed_and_training_reads_the_rest(whole):
     assert Image.open(out / "summary.png").size[0] > 1000
 
 
-def test_the_same_command_again_says_that_all_is_done(raw, encode, whole):
+def test_the_same_command_again_says_that_all_is_done(raw, whole, capsys):
     before = contents(whole[0])
-    assert "all done: 44 records" in encode(raw, whole[0])[0]
+    assert cli.run(lambda: start_here(command(raw, whole[0])[2:])) == 0
+    assert "all done: 44 records" in capsys.readouterr().out
     assert contents(whole[0]) == before
 
 
@@ -218,8 +219,10 @@ def refuses(message, words, capsys):
     assert message in one_line(capsys.readouterr().err)
 
 
-def test_nothing_left_is_an_error_that_says_why(raw, encode, tmp_path):
-    line = one_line(encode(raw, tmp_path, "--config.encode.min_side=4000", code=1)[1])
+def test_nothing_left_is_an_error_that_says_why(raw, tmp_path, capsys):
+    words = command(raw, tmp_path, "--config.encode.min_side=4000")
+    assert cli.run(lambda: start_here(words[2:])) == 1
+    line = one_line(capsys.readouterr().err)
     assert line.startswith("error: nothing is left of the 48 records (too_small 4")
     assert len((tmp_path / "quarantine.jsonl").read_text().splitlines()) == 48
 
