@@ -54,7 +54,10 @@ class ShardedDataset:
         if first.text_dim is not None:
             longest = max(shard.longest_text or 0 for shard in index.shards)
             self.text = TextInfo(first.text_dim, longest, read_null(folder, first.text_dim))
-        self._scale, self._shift = (np.float32(index.facts[name]) for name in ("scale", "shift"))
+        # One number, or one a channel.
+        self._scale, self._shift = (
+            np.asarray(index.facts[name], np.float32).reshape(-1, 1, 1, 1) for name in ("scale", "shift")
+        )
         files = [SimpleNamespace(filename=str(folder / s.file), skip=0, take=s.records) for s in index.shards]
         self._records = ArrayRecords(files)
         self._path = path
@@ -115,9 +118,9 @@ class ShardedDataset:
                 np.exp(np.multiply(deviation, np.float32(0.5), out=deviation), out=deviation)
                 draw(turn, noise)
                 x[turn] += np.multiply(noise, deviation, out=noise)
-        if self._shift:
+        if self._shift.any():
             x -= self._shift
-        if self._scale != 1:
+        if (self._scale != 1).any():
             x *= self._scale
         return x
 
