@@ -43,11 +43,9 @@ import numpy as np
 from data_pipelines import make_loader
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import live_text, null_text, records, results
-from ptdit_jax.experiment.build import Experiment, build
+from ptdit_jax.experiment import live_text, null_text, records, results, shapes
 from ptdit_jax.experiment.pretrained import find_initial
 from ptdit_jax.experiment.program import check_state, make_program
-from ptdit_jax.models import complexity
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import connect, data_share, make_mesh
 from ptdit_jax.processes import distributed, environment, peers, signals, watchdog
@@ -67,6 +65,7 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
     if jax.process_index() == 0:
         print(f"devices: {environment.describe(devices, chips.host_memory())}", flush=True)
     rules.validate(config, machine=chips.here())
+    shapes.check_data(config)
     distributed.meet("connect their devices")
     connect(make_mesh(config.mesh))
     cache = cli.enable_compilation_cache()
@@ -109,7 +108,8 @@ def train(
 
     # --- model and data
     data = config.data
-    experiment = build(config, mesh=mesh, null_text=null)
+    experiments = shapes.build_all(config, mesh=mesh, null_text=null)
+    experiment = next(iter(experiments.values()))  # of the shape of `config.data`, which samples have
     if (checkpoints.last or 0) < config.train.steps:
         records.look(config)
     part, parts = data_share(mesh, data.batch)
@@ -119,12 +119,14 @@ def train(
         classes=experiment.classes,
         text=experiment.text,
         tokens=live_text.tokens(config),
+        posterior=config.autoencoder.posterior,
         process_index=part,
         process_count=parts,
     )
 
     # --- state
-    program = make_program(config, experiment, mesh)
+    programs = {shape: make_program(config, each, mesh) for shape, each in experiments.items()}
+    program = programs[experiment.shape]
     check_state(program, config, chips.here())
     frozen = live_text.params(config, mesh) if (checkpoints.last or 0) < config.train.steps else ()
     init_key, run_key = jax.random.split(jax.random.key(config.seed, impl=config.numerics.prng))
@@ -156,12 +158,8 @@ def train(
     if done < steps:
         if is_host:
             results.clear(workdir)
-        if is_host:
-            print("compiling the training step ...", end=" ", flush=True)
-        before = time.perf_counter()
-        compiled = program.lower().compile()
-        if is_host:
-            print(f"{time.perf_counter() - before:.1f} s", flush=True)
+        compiled = shapes.compile_all(config, experiments, programs)
+        works = {shape: shapes.work_of_step(config, each) for shape, each in experiments.items()}
 
         # --- loop
         pending = collections.deque()  # steps whose metrics are still on their way
@@ -169,22 +167,22 @@ def train(
         def settle(left: int) -> None:
             """Record finished steps until `left` are pending; the device works on those meanwhile."""
             while len(pending) > left:
-                number, indices, values = pending.popleft()
+                number, shape, indices, values = pending.popleft()
                 values = jax.device_get(values)
                 hang.beat(number)
-                log.write(number, values)
+                log.write(number, values, works[shape])
                 if values["skipped"]:
                     bad_step(config, workdir, log, checkpoints, number, indices, values)
 
-        def fetch() -> tuple[np.ndarray, dict[str, jax.Array], dict[str, Any]]:
-            """The next batch on its way to the devices: its records, arrays, and the loader's state after it."""
+        def fetch() -> tuple[np.ndarray, shapes.Shape, dict[str, jax.Array], dict[str, Any]]:
+            """The next batch on its way to the devices: records, shape, arrays, and the loader's state after it."""
             with log.waiting("data"):
                 batch = next(loader)
             arrays = {
                 name: jax.make_array_from_process_local_data(program.batch_sharding, batch[name])
                 for name in program.batch
             }
-            return batch["index"], arrays, loader.get_state()
+            return batch["index"], batch["x"].shape[1:], arrays, loader.get_state()
 
         def save(number: int, data_state: dict[str, Any]) -> None:
             settle(0)
@@ -208,17 +206,17 @@ def train(
                 workdir,
                 step=done,
                 steps=steps,
-                work=work_of_step(config, experiment),
+                work=works[experiment.shape],
                 log_every=config.train.log_every,
                 active=is_host,
             ) as log,
         ):
             upcoming = fetch()
             for number in range(done + 1, steps + 1):
-                indices, batch, data_state = upcoming
+                indices, shape, batch, data_state = upcoming
                 with trace.step(number), jax.transfer_guard("disallow"):
-                    train_state, values = compiled(train_state, batch, run_key, *frozen)
-                pending.append((number, indices, values))
+                    train_state, values = compiled[shape](train_state, batch, run_key, *frozen)
+                pending.append((number, shape, indices, values))
                 if number < steps:
                     upcoming = fetch()  # the devices work on this step meanwhile
                 settle(0 if number == done + 1 or trace.ends_with(number) else 1)
@@ -249,20 +247,6 @@ def train(
     averaged = train_state.emas.get(state.ema_name(config.sampling.ema), train_state.params)
     results.finish(config, workdir, experiment, averaged, mesh)
     return 0
-
-
-def work_of_step(config: Any, experiment: Experiment) -> metrics.Work:
-    """What a step amounts to, for the speeds that are logged."""
-    arch = rules.architecture(config)
-    text = config.model.text_length if config.model.condition == "text" else 0
-    macs = complexity.total(complexity.forward(arch, experiment.layout, text)).total
-    chip = chips.lookup(jax.devices()[0].device_kind)
-    return metrics.Work(
-        images=config.data.batch,
-        tokens=config.data.batch * math.prod(experiment.layout.grid),
-        flops=3 * 2 * macs * config.data.batch,  # the backward pass needs twice the forward's
-        peak_flops=chip.flops_bf16 * jax.device_count() if chip else None,
-    )
 
 
 def bad_step(

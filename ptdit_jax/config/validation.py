@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from data_pipelines import check_captions, check_text, open_source
+from data_pipelines.members import shapes_of
 from data_pipelines.text import NULL_FILE
 from ptdit_jax import evaluation, files
 from ptdit_jax.config.derived import (
@@ -22,6 +23,7 @@ from ptdit_jax.config.derived import (
 )
 from ptdit_jax.config.limits import field_problems
 from ptdit_jax.config.live import live_problems
+from ptdit_jax.config.shapes import shape_problems
 from ptdit_jax.config.size import training_problems
 from ptdit_jax.config.storage import flatten
 from ptdit_jax.models.proxy import check_injection
@@ -62,7 +64,7 @@ def validate(
         if check_data or ":" not in config.evaluation.name:
             problems += _evaluation(config)
     if not problems and check_data:
-        problems += _data(config)
+        problems += _data(config, machine)
     if problems:
         raise ValueError("\n".join(dict.fromkeys(problems)))
 
@@ -229,13 +231,14 @@ def _mesh(config: Config, devices: int | None) -> Iterable[str]:
         )
 
 
-def _data(config: Config) -> Iterable[str]:
+def _data(config: Config, machine: Machine | None) -> Iterable[str]:
     try:
         source = open_source(config.data)
     except ValueError as error:
         yield str(error)
         return
     data, model = config.data, config.model
+    yield from shape_problems(config, shapes_of(source), machine)
     channels = source.shape[0]
     if channels != model.channels:
         yield f"model.channels={model.channels} must be {channels}, the channels of data.name={data.name!r}"

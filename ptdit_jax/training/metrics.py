@@ -10,7 +10,7 @@ import dataclasses
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from tensorboardX.summary import scalar
 
 from ptdit_jax.progress import Bar
 
+SHOWN = 50  # steps that the bar's utilisation is of, at most
 WAITS = ("data", "checkpoint")
 """What a step may wait for, besides the devices: the next batch, and the start of a save."""
 
@@ -146,6 +147,14 @@ class Work:
         return speeds
 
 
+def mean_work(works: Sequence[Work]) -> Work:
+    """The work of a step on average over some."""
+    if len(set(works)) == 1:
+        return works[0]
+    tokens, flops = (sum(getattr(work, name) for work in works) / len(works) for name in ("tokens", "flops"))
+    return dataclasses.replace(works[0], tokens=round(tokens), flops=flops)
+
+
 class Progress:
     """CSV, TensorBoard and the bar of a run, all fed by `write`.
 
@@ -160,7 +169,7 @@ class Progress:
           workdir: the run's folder.
           step: steps done before.
           steps: steps when the run is done.
-          work: for the speeds.
+          work: of a step, for the speeds.
           log_every: steps between points on TensorBoard, and between lines where there is no terminal for the bar.
           active: False on all processes but one, which then write and show nothing.
 
@@ -170,6 +179,7 @@ class Progress:
         self.workdir, self.active = workdir, active
         self.work, self.log_every = work, log_every
         self.marked_step, self.marked_time = step, time.perf_counter()
+        self.since: list[Work] = []  # of the steps after that
         self.waited = collections.defaultdict[str, float](float)  # seconds
         if active:
             self.csv = CsvLog(workdir / "metrics.csv", step=step)
@@ -186,14 +196,15 @@ class Progress:
             if kind is None:  # otherwise the same full disk has been reported
                 raise
 
-    def write(self, step: int, values: dict[str, np.ndarray]) -> None:
-        """Record the metrics of a finished step.
+    def write(self, step: int, values: dict[str, np.ndarray], work: Work | None = None) -> None:
+        """Record the metrics of a finished step, whose work was another than that of the others, if given.
 
         Raises:
           OSError: naming the folder, when it is full or gone.
         """
         if not self.active:
             return
+        self.since.append(work or self.work)
         try:
             self._write(step, values)
         except OSError as error:
@@ -208,17 +219,18 @@ class Progress:
             self.board.add(
                 step, points | {f"speed/{name}": value for name, value in self._speeds(step).items()}
             )
-        rate = self.bar.rate
-        speed = f"{rate * self.work.images:.0f}" if rate else "?"
-        if rate and self.work.peak_flops:
-            speed += f", utilisation={rate * self.work.flops / self.work.peak_flops:.0%}"
+        rate, work = self.bar.rate, mean_work(self.since[-SHOWN:] or [self.work])
+        speed = f"{rate * work.images:.0f}" if rate else "?"
+        if rate and work.peak_flops:
+            speed += f", utilisation={rate * work.flops / work.peak_flops:.0%}"
         self.bar.update(text=f"loss={float(values['loss']):.4f}, images/s={speed}")
 
     def _speeds(self, step: int) -> dict[str, float]:
         """Speeds and shares since the last call."""
         now = time.perf_counter()
         seconds = max(now - self.marked_time, 1e-9)
-        speeds = self.work.speeds(step - self.marked_step, seconds)
+        speeds = mean_work(self.since or [self.work]).speeds(step - self.marked_step, seconds)
+        self.since.clear()
         speeds |= {f"{what}_share": self.waited[what] / seconds for what in WAITS}
         self.marked_step, self.marked_time = step, now
         self.waited.clear()
