@@ -89,7 +89,7 @@ def test_a_run_starts_from_a_copied_step(home, trained, fit):
 
 
 def test_a_wrong_start_is_named_as_such_and_nothing_is_built(home, fit, capsys, monkeypatch):
-    monkeypatch.setattr(train, "build", lambda *args, **kwargs: pytest.fail("too late"))
+    monkeypatch.setattr(train.shapes, "build_all", lambda *args, **kwargs: pytest.fail("too late"))
     (home / "empty").mkdir()
     for path in ("~/none", "~/empty", "my config.py"):
         assert fit("~/new", 1, train__init_from=path) == cli.USER_ERROR
