@@ -85,6 +85,7 @@ def test_a_run_goes_on_as_if_it_had_never_ended(whole, tmp_path, tiny, shards):
     assert (workdir / "metrics.csv").read_bytes() == (whole[0] / "metrics.csv").read_bytes()
 
 
+@pytest.mark.full  # compiles every shape on both
 def test_two_processes_take_the_same_shapes(whole, tmp_path, tiny, shards):
     _, arguments = tiny(**SIZE, data__path=str(shards))
     workdir = tmp_path / "run"
