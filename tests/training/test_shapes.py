@@ -21,7 +21,6 @@ from tests.training import runs
 SHAPES = {
     (1, 1, 8, 8): 40,
     (1, 1, 4, 12): 9,
-    (1, 1, 12, 4): 20,
     (1, 3, 8, 8): 30,
 }  # pictures and a kind of films
 SIZE = {
