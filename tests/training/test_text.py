@@ -194,7 +194,7 @@ def test_the_empty_caption_of_a_copied_step_is_beside_it(trained, tmp_path):
     [
         ((), "needs --text FILE.npz"),
         (("--label", 1), "--label=1 must not be given: the model has model.condition='text'"),
-        (("--caption", "a three"), "--caption=.* is for models of data.name='captioned_digits'.*'arrays'"),
+        (("--caption", "a three"), "--caption=.* needs a text encoder, .* no text_encoder.path: .*'arrays'"),
         (("--text", "absent.npz"), "absent.npz: No such file or directory"),
     ],
 )
