@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from flax.traverse_util import unflatten_dict
 
 from data_pipelines.text import NULL_FILE, write_null
 from ptdit_jax import config as rules
@@ -76,7 +77,7 @@ def from_torch(path: Path, config: Any, out: Path, *, key: str | None = None, ve
         with Bar(len(layout.shapes(arch)), "read", "tensor") as bar:
             flat = layout.assemble(bar.counting(found.read), arch)
         # Orbax copies numpy arrays before it writes them, and JAX's not.
-        params = storage.nested({path: jax.device_put(flat.pop(path)) for path in list(flat)})
+        params = unflatten_dict({path: jax.device_put(flat.pop(path)) for path in list(flat)})
 
         stored = config.copy_and_resolve_references()
         stored.sampling.ema = 0

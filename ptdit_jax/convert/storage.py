@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
+from flax.traverse_util import flatten_dict
 
 from ptdit_jax import models
 from ptdit_jax.convert.layouts import base
@@ -14,22 +15,9 @@ from ptdit_jax.models import Architecture
 from ptdit_jax.training import integrity
 
 
-def nested(flat: dict[base.Path, np.ndarray]) -> dict[Any, Any]:
-    """{path: array} as nested dicts, the form of parameters in a checkpoint."""
-    tree: dict[Any, Any] = {}
-    for path, array in flat.items():
-        level = tree
-        for part in path[:-1]:
-            level = level.setdefault(part, {})
-        level[path[-1]] = array
-    return tree
-
-
-def flattened(tree: dict[Any, Any], path: base.Path = ()) -> dict[base.Path, np.ndarray]:
-    """The inverse of `nested`, without copies."""
-    if not isinstance(tree, dict):
-        return {path: np.asarray(tree)}
-    return {p: array for name, child in tree.items() for p, array in flattened(child, (*path, name)).items()}
+def flattened(tree: dict[Any, Any]) -> dict[base.Path, np.ndarray]:
+    """Nested parameters as {path: array}, without copies; `unflatten_dict` is the inverse."""
+    return {path: np.asarray(array) for path, array in flatten_dict(tree).items()}
 
 
 def save(checkpoints: Path, params: Any, config: dict[str, Any]) -> None:

@@ -3,10 +3,11 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flax import nnx
+from flax.traverse_util import flatten_dict
 
 from ptdit_jax.encoders.t5 import T5Architecture, abstract
 from ptdit_jax.weight_files import json_files, reader
@@ -117,26 +118,9 @@ def turned(array: Any, path: Place) -> Any:
     return array[::-1] if isinstance(array, tuple) else array.T
 
 
-def flattened(tree: Mapping[str, Any], path: Place = ()) -> dict[Place, Any]:
-    """Nested dicts as one, {path: leaf}."""
-    return {
-        p: leaf
-        for name, child in tree.items()
-        for p, leaf in (
-            flattened(child, (*path, name)) if isinstance(child, Mapping) else {(*path, name): child}
-        ).items()
-    }
-
-
-def nested(flat: Mapping[Place, Any]) -> dict[str, Any]:
-    """The inverse of `flattened`."""
-    tree: dict[str, Any] = {}
-    for path, leaf in flat.items():
-        level = tree
-        for part in path[:-1]:
-            level = level.setdefault(part, {})
-        level[path[-1]] = leaf
-    return tree
+def flattened(tree: Mapping[str, Any]) -> dict[Place, Any]:
+    """{path: leaf} of nested dicts."""
+    return cast("dict[Place, Any]", flatten_dict(tree))
 
 
 def number_of_parameters(arch: T5Architecture) -> int:

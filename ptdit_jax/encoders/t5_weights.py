@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from flax.traverse_util import unflatten_dict
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
 from ptdit_jax.encoders.t5 import (
@@ -24,7 +25,7 @@ from ptdit_jax.encoders.t5 import (
     relative_buckets,
     rms_norm,
 )
-from ptdit_jax.encoders.t5_layout import FLOAT32, Place, flattened, names, nested, turned
+from ptdit_jax.encoders.t5_layout import FLOAT32, Place, flattened, names, turned
 from ptdit_jax.parallel.rules import param_specs
 from ptdit_jax.weight_files.reader import Tensor
 
@@ -100,14 +101,14 @@ def load(
             flat[path] = _zeros(leaves[path].shape, jnp.dtype(kind(path)), place(path, stacked=True))
         flat[path] = _put(flat[path], piece, block)
         flat[path].block_until_ready()  # or pieces would wait in memory
-    return nested(flat), combine(digests)
+    return unflatten_dict(flat), combine(digests)
 
 
 def abstract_params(arch: T5Architecture, *, dtype: Any, mesh: Mesh) -> dict[str, Any]:
     """What `load` gives, without values: shapes, dtypes and places."""
     state = abstract(arch)[1]
     specs, leaves = flattened(param_specs(state, mesh)), flattened(nnx.to_pure_dict(state))
-    return nested(
+    return unflatten_dict(
         {
             path: jax.ShapeDtypeStruct(
                 leaf.shape,

@@ -6,6 +6,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import torch
 from flax import nnx
+from flax.traverse_util import unflatten_dict
 
 from configs import c2i_digits
 from ptdit_jax import config as rules
@@ -43,7 +44,7 @@ def random_params(config, seed=0):
     """Weights that leave no part idle, nested dicts of numpy arrays."""
     module = tiny.filled(tiny.abstract(conversion.architecture(config)), seed)
     tree = nnx.to_pure_dict(nnx.state(module))
-    return storage.nested(storage.flattened(tree))
+    return unflatten_dict(storage.flattened(tree))
 
 
 def write_checkpoint(folder, config, **trees):

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 import torch
+from flax.traverse_util import unflatten_dict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -244,7 +245,7 @@ def check_same_function(config, arch, window, number):
     params = small.random_params(config)
     tensors = PTDIT.to_tensors(storage.flattened(params), arch)
     assert {name: tensor.shape for name, tensor in tensors.items()} == PTDIT.shapes(arch)
-    assert_equal_trees(storage.nested(PTDIT.from_tensors(tensors, arch)), params)
+    assert_equal_trees(unflatten_dict(PTDIT.from_tensors(tensors, arch)), params)
     which = small.all_cases(arch, window)
     which = [which[number % len(which)]]
     theirs = parity.run_torch(arch, tensors.__getitem__, which)
