@@ -91,13 +91,7 @@ class ParquetSource:
             raise ValueError(f"parquet: kind={kind!r} must be image or video")
         name = f"parquet: {path}"
         self._max_caption, self._outside = max_caption, outside
-        place = Path(path).expanduser()
-        if path and place.is_file():
-            self._root, self._files = place.parent.resolve(), [place.resolve()]
-        else:
-            self._root = listing.check_folder(name, path)
-            found = listing.counted(listing.walk(self._root, outside=True), name)
-            self._files = [self._root / file for file, what in found if what == "file" and _is_parquet(file)]
+        self._root, self._files = listing.files(name, path, _is_parquet)
         if not self._files:
             raise ValueError(f"{name}: has no .parquet file")
         self.notes: list[str] = []

@@ -117,6 +117,26 @@ def check_folder(source: str, path: str) -> Path:
     return folder.resolve()
 
 
+def files(source: str, path: str, wanted: Callable[[str], bool]) -> tuple[Path, list[Path]]:
+    """Returns a folder, resolved, and the files below it that are wanted, in order; or that of a file, and the file.
+
+    Args:
+        source: what is opened, for messages.
+        path: a folder, or one wanted file.
+        wanted: whether a name relative to the folder is of such a file.
+
+    Raises:
+        ValueError: the path is neither.
+    """
+    place = Path(path).expanduser()
+    if path and place.is_file() and wanted(place.name):
+        place = place.resolve()
+        return place.parent, [place]
+    root = check_folder(source, path)
+    found = counted(walk(root, outside=True), source)
+    return root, [root / name for name, what in found if what == "file" and wanted(name)]
+
+
 def first(check: Callable[[str], object], names: Iterable[str]) -> str | None:
     """Returns the first name for which a check is true, or None."""
     return next((name for name in names if check(name)), None)

@@ -70,15 +70,7 @@ class WebDataset:
         texts.check_option(captions)
         name = f"webdataset: {path}"
         self._caption, self._label, self._max_caption = caption, label, max_caption
-        place = Path(path).expanduser()
-        if path and place.is_file() and place.suffix == ".tar":
-            self._root, self._tars = place.parent.resolve(), [place.resolve()]
-        else:
-            self._root = listing.check_folder(name, path)
-            found = listing.counted(listing.walk(self._root, outside=True), name)
-            self._tars = [
-                self._root / file for file, what in found if what == "file" and file.endswith(".tar")
-            ]
+        self._root, self._tars = listing.files(name, path, lambda file: file.endswith(".tar"))
         if not self._tars:
             raise ValueError(
                 f"{name}: has no .tar file (those that are compressed have no offsets: gunzip them)"
@@ -86,8 +78,7 @@ class WebDataset:
         self._cache = Path(cache).expanduser() if cache else None
         if self._cache is not None:
             self._cache.mkdir(parents=True, exist_ok=True)
-        loaded = self._load
-        self._index = functools.lru_cache(maxsize=OPEN if cache else None)(loaded)
+        self._index = functools.lru_cache(maxsize=OPEN if cache else None)(self._load)
         self._kept: list[np.ndarray] | None = None  # keys of each tar that the filters keep
         self.notes: list[str] = []
         options = {"where": where, "min_side": min_side, "max_aspect": max_aspect, "min_caption": min_caption}
