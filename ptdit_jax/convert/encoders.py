@@ -3,7 +3,6 @@
 A kind of encoder is an entry of `KINDS`; all kinds go the same way and have the same report.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,29 +102,10 @@ def convert(folder: str, out: Path, *, dtype: str = "float32", verify: bool = Tr
             rows = [row | {"folder": "read"} for row in kind.compare(folder)] if folder != seeded.NAME else []
             rows += [row | {"folder": "written"} for row in kind.compare(str(new))]
             report = parity.summary(rows) | {"remarks": kind.remarks(str(new))}
-        conclude(report, new / "parity.json")
+        parity.conclude(
+            report,
+            new / "parity.json",
+            what="encoder",
+            describe=lambda row: f"{row['folder']}, {row['input']}",
+        )
     print(f"{count:,} parameters ({dtype}): {out}/")
-
-
-def conclude(report: dict[str, Any], file: Path) -> None:
-    """Print a report and write it to a JSON file.
-
-    Raises:
-      ParityError: the networks differ by more than the tolerance.
-    """
-    if not report["checked"]:
-        print(f"parity: NOT CHECKED ({report['reason']})")
-    else:
-        for row in report["cases"]:
-            print(
-                f"parity: {row['folder']}, {row['input']}: largest difference {row['max_difference']:.2e}, relative "
-                f"{row['relative_difference']:.2e}"
-            )
-        for what, value in report["remarks"].items():
-            print(f"{what}: {value:.2e}")
-        if not report["passed"]:
-            raise parity.ParityError(
-                f"the encoder is another function: outputs differ by up to {report['max_difference']:.2e}, the "
-                f"tolerance is {parity.TOLERANCE:g}; nothing is written"
-            )
-    file.write_text(json.dumps(report, indent=2) + "\n")

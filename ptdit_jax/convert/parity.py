@@ -224,8 +224,26 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 UNCHECKED = {"checked": False, "reason": "--no-verify: the two networks were not compared"}
 
 
-def conclude(report: dict[str, Any], file: Path) -> None:
+def describe(row: dict[str, Any]) -> str:
+    """The input of a row of `compare`."""
+    kind = "image" if row["size"][0] == 1 else "video"
+    return f"{kind} {row['size']}, window {row['window']}, proxy ratio {row['proxy_ratio']}"
+
+
+def conclude(
+    report: dict[str, Any],
+    file: Path,
+    *,
+    what: str = "converted network",
+    describe: Callable[[dict[str, Any]], str] = describe,
+) -> None:
     """Print a report and write it to a JSON file.
+
+    Args:
+      report: of `summary`, or `UNCHECKED`; with "remarks", numbers by their names.
+      file: to write.
+      what: was compared, for the message.
+      describe: says what the input of a row was.
 
     Raises:
       ParityError: the networks differ by more than the tolerance.
@@ -234,17 +252,17 @@ def conclude(report: dict[str, Any], file: Path) -> None:
         print(f"parity: NOT CHECKED ({report['reason']})")
     else:
         for row in report["cases"]:
-            kind = "image" if row["size"][0] == 1 else "video"
             print(
-                f"parity: {kind} {row['size']}, window {row['window']}, proxy ratio {row['proxy_ratio']}: "
-                f"largest difference {row['max_difference']:.2e}, relative {row['relative_difference']:.2e}"
+                f"parity: {describe(row)}: largest difference {row['max_difference']:.2e}, relative "
+                f"{row['relative_difference']:.2e}"
             )
+        for name, value in report.get("remarks", {}).items():
+            print(f"{name}: {value:.2e}")
         if not any(row["largest_output"] for row in report["cases"]):
             print("parity: every output is zero, as before training: only names and shapes are compared")
         if not report["passed"]:
-            worst = report["max_difference"]
             raise ParityError(
-                f"the converted network is another function: outputs differ by up to {worst:.2e}, the "
+                f"the {what} is another function: outputs differ by up to {report['max_difference']:.2e}, the "
                 f"tolerance is {TOLERANCE:g}; nothing is written"
             )
     file.write_text(json.dumps(report, indent=2) + "\n")
