@@ -9,24 +9,22 @@ import math
 import numpy as np
 
 from ptdit_jax.encoders import t5_layout
-from ptdit_jax.encoders.t5 import T5Architecture
+from ptdit_jax.encoders.t5 import read_architecture
 from ptdit_jax.weight_files.reader import Tensor
 
 NAME = "bytes"
-ARCHITECTURE = T5Architecture(
-    vocabulary=384,
-    width=128,
-    heads=4,
-    head_width=32,
-    hidden=256,
-    depth=2,
-    gated=True,
-    activation="gelu_new",
-    own_bias=False,
-)
-FACTS = {"model_type": "t5", "vocab_size": 384, "d_model": 128, "num_heads": 4, "d_kv": 32, "d_ff": 256}
-FACTS |= {"num_layers": 2, "feed_forward_proj": "gated-gelu"}
-"""The same, as a config.json has it."""
+FACTS = {
+    "model_type": "t5",
+    "vocab_size": 384,
+    "d_model": 128,
+    "num_heads": 4,
+    "d_kv": 32,
+    "d_ff": 256,
+    "num_layers": 2,
+    "feed_forward_proj": "gated-gelu",
+}
+"""What the config.json of `transformers` would say of it."""
+ARCHITECTURE = read_architecture(FACTS, NAME)
 SEED = 2410
 SPREAD = {
     "relative_attention_bias": 2.0,
