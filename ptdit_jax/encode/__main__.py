@@ -72,8 +72,8 @@ def encode(
     # --- records and folder; process 0 first, which may have to index the files
     if not is_host:
         distributed.meet("open the sources", work.DAYS)
-    opened = sources.Sources(names, config.encode.unit)
     files.make_folder(place.path, "--out")
+    opened = sources.Sources(names, config.encode.unit, place.path / folder.SOURCE_INDEX)
     autoencoder = networks.open_autoencoder(config)
     networks.check_sizes(config, autoencoder)
     made = shapes.make_shapes(config, autoencoder.factor)

@@ -2,6 +2,7 @@
 
     DIR/encode.json               what the shards are made of; another config, source or encoder is refused
     DIR/units/000012.json         written when unit 12 is done: its shards, and what was left out
+    DIR/source_index/             where the samples of tars are, so that a resume need not read all of these
     DIR/index.json, null_text.npz, quarantine.jsonl, summary.png     when all units are
 
 A unit whose file is there, and whose shards are, is not done again.
@@ -21,6 +22,7 @@ from ptdit_jax import files
 
 VERSION = 1
 PLAN, UNITS = "encode.json", "units"
+SOURCE_INDEX = "source_index"  # where the samples of tars are, see `data_pipelines.raw.webdataset`
 STOPPING = "stopping"  # made by a process that was asked to end, seen by the others before their next unit
 FIELDS = (  # of the config, that say what is in the shards
     "data.height",

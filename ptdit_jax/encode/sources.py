@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_pipelines.raw import RAW, RawRecord, RawSource, open_raw
+from data_pipelines.raw import RAW, RawRecord, RawSource, open_raw, options_of
 from ptdit_jax import files
 
 SAMPLED = 256  # records of a source whose keys say whether it is the one of before
@@ -49,12 +49,13 @@ def parse(text: str) -> SourceName:
 class Sources:
     """Records of all sources by one number, in the order of the command line."""
 
-    def __init__(self, names: Sequence[SourceName], unit: int):
+    def __init__(self, names: Sequence[SourceName], unit: int, index: Path):
         """Open them.
 
         Args:
           names: what to open.
           unit: records of a unit; the last has what is left.
+          index: a folder for what sources note of their files, if they do.
 
         Raises:
           ValueError: see `data_pipelines.raw.open_raw`; the message begins with --source.
@@ -62,8 +63,11 @@ class Sources:
         self.names, self.unit = names, unit
         self.opened: list[RawSource] = []
         for name in names:
+            options = dict(name.options)
+            if "cache" in options_of(name.name):
+                options.setdefault("cache", str(index))
             try:
-                self.opened.append(open_raw(name.name, name.path, **name.options))
+                self.opened.append(open_raw(name.name, name.path, **options))
             except ValueError as error:
                 raise ValueError(f"--source: {error}") from error
         self._ends = list(itertools.accumulate(map(len, self.opened)))
