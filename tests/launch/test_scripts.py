@@ -87,6 +87,19 @@ def test_run_starts_what_it_is_told(repository, arguments, command):
     assert done.stdout.strip() == command.format(train=train)
 
 
+def test_encode_starts_what_it_is_told(repository):
+    done = script("encode.sh", "--accelerator=cpu --config a.py --source images:b --out c", cwd=repository)
+    assert done.stdout.strip() == "-m ptdit_jax.encode --config a.py --source images:b --out c"
+    done = script("encode.sh", "--simulate 2x3 --max-restarts 4 --config=a.py", cwd=repository)
+    command = f"{repository}/.venv/bin/python -m ptdit_jax.encode --config=a.py"
+    assert done.stdout.strip() == (
+        f"launch/processes.py --max-restarts 4 --processes 2 --devices 3 -- {command}"
+    )
+    done = script("encode.sh", "--simulate 0", cwd=repository)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--simulate 0: must be P or PxD" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["run.sh", "sweep.sh a.py"])
 @pytest.mark.parametrize(
     ("arguments", "platforms", "message"),
@@ -214,14 +227,18 @@ def test_tpu_pod_prints_its_commands():
     assert train[:-1] == shlex.split(
         "gcloud compute tpus tpu-vm ssh n --zone z --project p --worker=all --command"
     )
-    run = "launch/run.sh --accelerator tpu --cluster auto --max-restarts 10 --config 'a b.py'"
-    assert shlex.split(train[-1])[-9:] == shlex.split(run)
+    run = "--accelerator tpu --cluster auto --max-restarts 10 --config 'a b.py'"
+    assert shlex.split(train[-1])[-9:] == ["launch/run.sh", *shlex.split(run)]
+    done = script("tpu_pod.sh", f"encode {place} --project p -- --config 'a b.py'")
+    encode = shlex.split(done.stdout.splitlines()[-1])
+    assert encode[:-1] == train[:-1]
+    assert shlex.split(encode[-1])[-9:] == ["launch/encode.sh", *shlex.split(run)]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "the first argument must be create, train or delete"),
+        ("", "the first argument must be create, train, encode or delete"),
         ("make --name n", "make: the first argument must be"),
         ("create --zone z", "--name is missing"),
         ("create --name n --zone z --version v", "--type is missing"),
@@ -237,17 +254,17 @@ def test_what_tpu_pod_cannot_do_is_one_line_and_exit_code_2(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("codes", "expect", "requeued"),
+    ("codes", "expect", "requeued", "verb"),
     [
-        ((0,), 0, 0),
-        ((75, 137, 0), 0, 0),
-        ((2,), 2, 0),
-        ((1, 1, 1), 1, 0),
-        ((75, 143), 0, 1),
-        ((130,), 130, 0),
+        ((0,), 0, 0, "train"),
+        ((75, 137, 0), 0, 0, ""),
+        ((2,), 2, 0, ""),
+        ((1, 1, 1), 1, 0, ""),
+        ((75, 143), 0, 1, "encode"),
+        ((130,), 130, 0, ""),
     ],
 )
-def test_slurm_starts_again_what_may_be_tried_again(tmp_path, codes, expect, requeued):
+def test_slurm_starts_again_what_may_be_tried_again(tmp_path, codes, expect, requeued, verb):
     """With an `srun` that ends with one code after the other."""
     (tmp_path / "codes").write_text("\n".join(map(str, codes)) + "\n")
     stubs = {
@@ -258,7 +275,14 @@ def test_slurm_starts_again_what_may_be_tried_again(tmp_path, codes, expect, req
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     done = subprocess.run(
-        ["bash", str(ROOT / "launch" / "slurm.sbatch"), "--max-restarts", "2", "--config=a.py"],
+        [
+            "bash",
+            str(ROOT / "launch" / "slurm.sbatch"),
+            *verb.split(),
+            "--max-restarts",
+            "2",
+            "--config=a.py",
+        ],
         cwd=tmp_path,
         env=os.environ
         | {
@@ -271,9 +295,8 @@ def test_slurm_starts_again_what_may_be_tried_again(tmp_path, codes, expect, req
     assert done.returncode == expect
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) == len(codes)
-    assert all(
-        call.endswith("launch/run.sh --accelerator cuda --cluster auto --config=a.py") for call in calls
-    )
+    name = "launch/encode.sh" if verb == "encode" else "launch/run.sh"
+    assert all(call.endswith(f" {name} --accelerator cuda --cluster auto --config=a.py") for call in calls)
     assert ((tmp_path / "requeued").read_text().split() if requeued else []) == ["requeue", "7"] * requeued
 
 
