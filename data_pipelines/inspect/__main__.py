@@ -1,9 +1,10 @@
 """Looks at a dataset before anything is trained on it: counts, sizes, captions, what cannot be used, and pictures.
 
-    python -m data_pipelines.inspect DATASET [--source NAME] [--option NAME=VALUE ...] [--out SHEET.png]
+    python -m data_pipelines.inspect DATASET [--out SHEET.png]
 
 DATASET is a path, or "digits" or "moving_digits". It is a raw dataset (docs/raw_data.md) or a stored one
-(docs/data.md); which, is told by what is in it, unless --source says so. Nothing is written but the sheet.
+(docs/data.md); which, is told by what is in it, or said as NAME:PATH. Options of a raw one follow a "?", as for
+launch/encode.sh: 'webdataset:/data/tars?captions=required&max_caption=500'. Nothing is written but the sheet.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 from data_pipelines.inspect import figures, guess, raw_report, stored_report
-from data_pipelines.raw import RAW, open_raw, options_of
+from data_pipelines.raw import RAW, open_raw
+from data_pipelines.raw.naming import SourceName, parse_name, split_options
 from data_pipelines.sources import SOURCES
 
 USER_ERROR, FAILURE = 2, 1
@@ -49,29 +51,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _looked(options: argparse.Namespace) -> tuple[list[str], stored_report.Tiles]:
-    name = options.source or guess.guess(options.dataset)
-    path = "" if options.dataset in guess.EMBEDDED else options.dataset
-    if name in guess.STORED:
-        if options.option:
-            raise ValueError(f"--option={options.option[0]}: a stored dataset ({name}) has no options")
-        data = name.removeprefix("stored ")
+    named = _named(options.dataset)
+    if named.name in guess.STORED:
+        if named.options:
+            raise ValueError(f"{options.dataset}: a stored dataset ({named.name}) has no options")
+        data = named.name.removeprefix("stored ")
         if data not in SOURCES:
             raise ValueError(f"{options.dataset}: {data} cannot be read here; there are {', '.join(SOURCES)}")
-        source = SOURCES[data](SimpleNamespace(path=path, name=data))
+        source = SOURCES[data](SimpleNamespace(path=named.path, name=data))
         decoder = _decoder(options.autoencoder) if options.autoencoder else None
         lines, tiles = stored_report.report(source, data, options.count, decoder)
-        return [f"{options.dataset}: {name}", *lines], tiles
-    if name not in RAW:
-        raise ValueError(f"--source={name} must be one of {', '.join([*RAW, *guess.STORED])}")
-    given = {}
-    for text in options.option:
-        option, equals, value = text.partition("=")
-        if not equals:
-            raise ValueError(f"--option={text} must be NAME=VALUE; {name} has {', '.join(options_of(name))}")
-        given[option] = value
-    decoding = {"frames": options.frames, "fps": options.fps, "min_side": options.min_side}
-    lines, tiles = raw_report.report(open_raw(name, path, **given), options.count, decoding)
-    return [f"{options.dataset}: {name}", *lines], tiles
+    else:
+        decoding = {"frames": options.frames, "fps": options.fps, "min_side": options.min_side}
+        opened = open_raw(named.name, named.path, **named.options)
+        lines, tiles = raw_report.report(opened, options.count, decoding)
+    return [f"{named.path or named.name}: {named.name}", *lines], tiles
+
+
+def _named(text: str) -> SourceName:
+    """What a DATASET says; a path that is there is a path, whatever is in it."""
+    known = [*RAW, *guess.STORED]
+    if not Path(text).expanduser().exists():
+        if text.partition("?")[0].partition(":")[0] in known:
+            return parse_name(text, known)
+        text, options = split_options(text)
+        return SourceName(guess.guess(text), text, options)
+    return SourceName(guess.guess(text), text, {})
 
 
 def _decoder(path: str) -> stored_report.Decoder:
@@ -84,11 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "data_pipelines.inspect", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("dataset", help='a path, or "digits" or "moving_digits"')
-    parser.add_argument("--source", default="", help=f"one of {', '.join([*RAW, *guess.STORED])}")
-    parser.add_argument(
-        "--option", action="append", default=[], help="NAME=VALUE of the source; may come again"
-    )
+    known = [*RAW, *guess.STORED]
+    parser.add_argument("dataset", help=f"a path, or NAME:PATH, with NAME one of {', '.join(known)}")
     parser.add_argument("--count", type=int, default=256, help="records that are looked at, evenly spread")
     parser.add_argument("--frames", type=int, default=1, help="of a film that must be there")
     parser.add_argument("--fps", type=float, default=0.0, help="frames a second of a film; 0 for its own")

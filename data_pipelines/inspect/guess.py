@@ -31,7 +31,9 @@ def guess(path: str) -> str:
     if place.is_file():
         return _of_file(place)
     if not path or not place.is_dir():
-        raise ValueError(f"{path!r} is no file and no folder, and none of {', '.join(EMBEDDED)}")
+        raise ValueError(
+            f"{path!r} is no file and no folder, and neither {' nor '.join(EMBEDDED)}, nor NAME:PATH"
+        )
     names = {entry.name for entry in place.iterdir()}
     if "dataset_info.json" in names:
         return _of_tfds(place)
@@ -55,7 +57,9 @@ def guess(path: str) -> str:
     name = max(kinds, key=lambda kind: kinds[kind])
     if not kinds[name]:
         found = ", ".join(f"{suffix or 'without a suffix'}" for suffix, _ in counts.most_common(5))
-        raise ValueError(f"{path}: holds nothing that is known ({found or 'it is empty'}); name the --source")
+        raise ValueError(
+            f"{path}: holds nothing that is known ({found or 'it is empty'}); name it, as NAME:PATH"
+        )
     return name
 
 

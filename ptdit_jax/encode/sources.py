@@ -8,42 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data_pipelines.raw import RAW, RawRecord, RawSource, open_raw, options_of
+from data_pipelines.raw.naming import SourceName, parse_name
 from ptdit_jax import files
 
 SAMPLED = 256  # records of a source whose keys say whether it is the one of before
-
-
-@dataclasses.dataclass(frozen=True)
-class SourceName:
-    """What `--source NAME:PATH?OPTION=VALUE&OPTION=VALUE` says.
-
-    Attributes:
-      name: a key of `data_pipelines.raw.RAW`.
-      path: "" for an embedded one.
-      options: by name, as typed.
-    """
-
-    name: str
-    path: str
-    options: dict[str, str]
 
 
 def parse(text: str) -> SourceName:
     """Read a `--source`.
 
     Raises:
-      ValueError: it is not of that form, or there is no such source.
+      ValueError: it is not of the form of `data_pipelines.raw.naming`, or there is no such source.
     """
-    place, _, tail = text.partition("?")
-    name, _, path = place.partition(":")
-    if name not in RAW:
-        raise ValueError(f"--source={text}: must be NAME or NAME:PATH, where NAME is one of {', '.join(RAW)}")
-    pairs = [part.partition("=") for part in tail.split("&") if part]
-    if wrong := [option for option, equals, _ in pairs if not equals or not option]:
-        raise ValueError(f"--source={text}: {wrong[0]!r} must be OPTION=VALUE")
-    if path:
-        path = str(files.path(path, "--source"))
-    return SourceName(name, path, {option: value for option, _, value in pairs})
+    try:
+        name = parse_name(text, RAW)
+    except ValueError as error:
+        raise ValueError(f"--source={error}") from error
+    return dataclasses.replace(name, path=str(files.path(name.path, "--source"))) if name.path else name
 
 
 class Sources:

@@ -63,7 +63,8 @@ def test_what_leaves_nothing_is_said_at_once(tmp_path, demo, capsys):
     parquet.write_table(
         pa.table({"image": [encoded(picture())] * 3, "score": [1, 2, 3]}), tmp_path / "a.parquet"
     )
-    code, out, err = run(capsys, tmp_path, "--option", "where=score>3")
+    code, out, err = run(capsys, f"parquet:{tmp_path}?where=score>3")
+    assert run(capsys, f"{tmp_path}?where=score>3") == (code, out, err)
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert "no record is left; filters keep 0 of 3 records: score>3 alone leaves out 3" in err
@@ -76,10 +77,10 @@ def test_what_leaves_nothing_is_said_at_once(tmp_path, demo, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere",), "'nowhere' is no file and no folder"),
-        (("digits", "--source", "nothing"), "--source=nothing must be one of images"),
-        (("digits", "--option", "side"), "--option=side must be NAME=VALUE; digits has side"),
-        (("digits", "--option", "wide=3"), "digits has no option 'wide'"),
+        (("nowhere",), "'nowhere' is no file and no folder, and neither"),
+        (("nothing:nowhere",), "'nothing:nowhere' is no file and no folder, and neither"),
+        (("digits?side",), "digits?side: 'side' must be OPTION=VALUE"),
+        (("digits?wide=3",), "digits has no option 'wide'"),
         (("digits", "--count", "0"), "--count=0"),
         (("digits", "--out", "sheet.txt"), "must end in .png"),
         (("digits", "--out", "nowhere/sheet.png"), "does not exist"),
@@ -118,7 +119,7 @@ def test_stored_arrays_are_looked_at(tmp_path, capsys, monkeypatch):
     code, out, _ = run(capsys, tmp_path, "--autoencoder", "vae", "--out", sheet)
     assert code == 0
     assert seen == [("vae", (1, 4, 1, 8, 8))] * 6
-    code, _, err = run(capsys, tmp_path, "--option", "a=1")
+    code, _, err = run(capsys, f"arrays:{tmp_path}?a=1")
     assert (code, "has no options" in err) == (2, True)
 
 
@@ -152,7 +153,9 @@ def test_a_path_is_what_it_holds(demo, tmp_path):
     (place / "00003.json").write_text("{}")
     assert guess.guess(str(tmp_path / "objects")) == "gobjaverse"
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"holds nothing that is known \(it is empty\); name the --source"):
+    with pytest.raises(
+        ValueError, match=r"holds nothing that is known \(it is empty\); name it, as NAME:PATH"
+    ):
         guess.guess(str(tmp_path / "empty"))
 
 
