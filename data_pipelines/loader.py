@@ -29,8 +29,8 @@ from data_pipelines.text import caption_of, check_length, fill
 from data_pipelines.transforms import is_mirrored
 
 ENDLESS = 2**62  # batches
-Tokens = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
-"""Captions -> ids (K, L) int32 and mask (K, L) bool."""
+Tokens = Callable[[Sequence[str], Sequence[str]], tuple[np.ndarray, np.ndarray]]
+"""Captions and the names of their records, for messages -> ids (K, L) int32 and mask (K, L) bool."""
 
 
 def make_loader(
@@ -54,7 +54,7 @@ def make_loader(
         classes: number of classes of the model, checked against the source's labels; None = labels unused.
         text: (L, E) of a model with text, checked against the source's; None = text unused, and not read.
         tokens: what makes ids (K, L) int32 and a mask (K, L) of K captions, for a model whose text is encoded while it
-            trains: the batches then have `ids` in the place of `text`.
+            trains: the batches then have `ids` in the place of `text`. It is given names of the records for messages.
         posterior: latents of stored moments are drawn ("sample") or their mean ("mode").
 
     Returns:
@@ -154,7 +154,8 @@ class _MemberReader:
             batch["text"], batch["text_mask"] = self._padded(states, index.tolist())
         if self._tokens is not None:
             texts = [caption_of({"caption": caption}) for caption in captions]
-            batch["ids"], batch["text_mask"] = self._tokens(texts)
+            names = [record_name(self._data, record) for record in index.tolist()]
+            batch["ids"], batch["text_mask"] = self._tokens(texts, names)
         return batch
 
     @staticmethod
@@ -172,10 +173,15 @@ class _MemberReader:
         text = np.zeros((len(states), length, dim), np.float32)  # padding costs no memory until it is touched
         counts = np.empty((len(states), 1), np.int64)
         for turn, (each, record) in enumerate(zip(states, index, strict=True)):
-            name = f"data.name = {self._data.name!r}: record {record}"
+            name = record_name(self._data, record)
             check_length(each, length, truncate=self._data.truncate_text, name=name)
             counts[turn] = fill(text[turn], each, name=name)
         return text, np.arange(length) < counts
+
+
+def record_name(data: Any, record: int) -> str:
+    """A record's name in messages; `data` is that part of a config."""
+    return f"data.name = {data.name!r}: record {record}"
 
 
 def _read_singly(source: Any, records: Sequence[int]) -> dict[str, Any]:

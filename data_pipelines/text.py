@@ -16,6 +16,7 @@ import numpy as np
 from data_pipelines.arrays import read_npz
 
 NULL_FILE = "null_text.npz"
+INFINITE = 0x7F80  # bits of bfloat16's infinity
 DTYPES = ("float32", "float16", "uint16")
 
 
@@ -103,12 +104,19 @@ def fill(text: np.ndarray, states: np.ndarray, *, name: str) -> int:
     kept = text[:count]
     if states.dtype == np.uint16:
         np.left_shift(states[:count], 16, out=kept.view(np.uint32), dtype=np.uint32)  # its half of a float32
+        suspect = _has_nonfinite(states[:count])
     else:
         kept[:] = decode(states[:count])
-    # A sum shows at little cost that all are finite; it may overflow though they are.
-    if not np.isfinite(kept.sum()) and not (finite := np.isfinite(kept)).all():
+        suspect = not np.isfinite(kept.sum())  # shown at little cost; it may overflow though they are finite
+    if suspect and not (finite := np.isfinite(kept)).all():
         raise ValueError(f"{name} has text states with {np.sum(~finite)} values that are not finite")
     return count
+
+
+def _has_nonfinite(bits: np.ndarray) -> bool:
+    """Whether bfloat16, given as its bits in uint16, has values that are not finite."""
+    # Of signed numbers the largest are the positive floats, of unsigned ones the negative.
+    return bool(bits.view(np.int16).max() >= INFINITE or bits.max() >= 2**15 + INFINITE)
 
 
 def pad_all(

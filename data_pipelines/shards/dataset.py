@@ -3,6 +3,7 @@
 Shapes: N records, B of a batch, C latent channels, F frames, H rows, W columns, l text states, E features of a state.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,14 @@ LOGVAR = (-30.0, 20.0)  # of a posterior, clamped as the encoders' peers do
 
 Draw = Callable[[int, np.ndarray], None]
 """(turn in a batch, array) -> fills the array (C, F, H, W) float32 with standard normal numbers."""
+
+
+@functools.cache
+def _deviations() -> np.ndarray:
+    """exp(logvar / 2), float32, of every logvar in bfloat16, by its bits."""
+    logvar = (np.arange(2**16, dtype=np.uint32) << 16).view(np.float32)
+    with np.errstate(invalid="ignore"):  # some bits are of no number
+        return np.exp(np.clip(logvar, *LOGVAR) * np.float32(0.5))
 
 
 class ShardedDataset:
@@ -113,9 +122,7 @@ class ShardedDataset:
         if draw is not None:
             deviation, noise = np.empty(shape[1:], np.float32), np.empty(shape[1:], np.float32)
             for turn, each in enumerate(moments):
-                np.left_shift(each[channels:], 16, out=deviation.view(np.uint32), dtype=np.uint32)
-                np.clip(deviation, *LOGVAR, out=deviation)
-                np.exp(np.multiply(deviation, np.float32(0.5), out=deviation), out=deviation)
+                _deviations().take(each[channels:], out=deviation, mode="clip")
                 draw(turn, noise)
                 x[turn] += np.multiply(noise, deviation, out=noise)
         if self._shift.any():

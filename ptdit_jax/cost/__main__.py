@@ -54,13 +54,15 @@ def main(argv: Sequence[str]) -> int:
         print("\n".join(map(str, files)))
         return 0
     if options.configs:
-        costs = []
+        costs, texts = [], []
         for file in [outputs.path(name, "--configs") for name in options.configs]:
             config, folder, _ = cli.parse([argv[0], f"--config={file}", *rest], __doc__ or "")
             costs.append(measured(folder.name, config, options.resolution))
+            texts.append(text_cost.as_json(config))
         text = configs_report(costs)
     elif chosen or overrides:
         costs = [measured(folder.name, config, options.resolution)]
+        texts = [text_cost.as_json(config)]
         if not options.json:
             height, width = (side // config.data.pixels_per_latent for side in costs[0].sizes[0].pixels)
             text = config_report(costs[0], cost_memory.policies(config, height=height, width=width))
@@ -68,9 +70,10 @@ def main(argv: Sequence[str]) -> int:
     else:
         resolutions = options.resolution or RESOLUTIONS
         costs = [measure(p.name, published_config(p), resolutions, p) for p in published.NETWORKS]
+        texts = [None] * len(costs)
         text = published_report(costs, resolutions)
         numbers["attention_share_percent"] = attention_shares(resolutions)
-    numbers["networks"] = [as_json(cost) for cost in costs]
+    numbers["networks"] = [as_json(cost) | {"text": found} for cost, found in zip(costs, texts, strict=True)]
     print(json.dumps(numbers, indent=2) if options.json else text)
     return 0
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from ptdit_jax.encoders import autoencoder
+from ptdit_jax.encoders import autoencoder, compiling
 from ptdit_jax.encoders import text as text_encoder
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.parallel.rules import batch_sharding
@@ -61,7 +61,8 @@ class Networks:
             )
         self._moments = _compiled(self._apply_moments, self._pixel_mesh)
         if self.text is not None:
-            self._states = _compiled(self._apply_states, self._text_mesh)
+            options = compiling.options(text_encoder.DTYPES[config.text_encoder.dtype])
+            self._states = _compiled(self._apply_states, self._text_mesh, options)
 
     def _apply_moments(self, params: Any, pixels: jax.Array) -> jax.Array:
         x = jnp.moveaxis(pixels.astype(jnp.float32) / 127.5 - 1, -1, 1)  # (B, 3, F, H, W)
@@ -179,10 +180,10 @@ def host(array: jax.Array) -> np.ndarray:
     return np.asarray(array).view(ml_dtypes.bfloat16)
 
 
-def _compiled(function: Any, mesh: jax.sharding.Mesh) -> Any:
+def _compiled(function: Any, mesh: jax.sharding.Mesh, options: dict[str, str] | None = None) -> Any:
     """A function of parameters and arrays with the batch first, each device with its share of that."""
     place = batch_sharding(mesh)
-    program = jax.jit(function, out_shardings=place)
+    program = jax.jit(function, out_shardings=place, compiler_options=options)
     return lambda params, *arrays: program(params, *(jax.device_put(array, place) for array in arrays))
 
 

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from ptdit_jax.encoders.compiling import stored
 from ptdit_jax.models.layers import parameter, zeros
 
 KINDS = ("t5", "mt5", "umt5")
@@ -169,11 +170,16 @@ def attend(
     Returns:
       (K, L, H·d) in the dtype of v.
     """
-    q, k, v = (part.reshape(*part.shape[:2], heads, -1) for part in (q, k, v))  # (K, L, H, d)
-    logits = jnp.einsum("kqhd,klhd->khql", q, k, preferred_element_type=jnp.float32) + bias  # (K, H, L, L)
-    logits = jnp.where(mask[:, None, None], logits, jnp.finfo(jnp.float32).min)  # finite without any key too
+    shape = v.shape
+    q, k, v = (
+        stored(part.reshape(*shape[:2], heads, -1).swapaxes(1, 2)) for part in (q, k, v)
+    )  # (K, H, L, d)
+    logits = jnp.einsum("khqd,khld->khql", q, k, preferred_element_type=jnp.float32) + bias  # (K, H, L, L)
+    logits = stored(
+        jnp.where(mask[:, None, None], logits, jnp.finfo(jnp.float32).min)
+    )  # finite without any key too
     weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-    return jnp.einsum("khql,klhd->kqhd", weights, v).reshape(*q.shape[:2], -1)
+    return jnp.einsum("khql,khld->khqd", weights, v).swapaxes(1, 2).reshape(shape)
 
 
 class T5Block(nnx.Module):

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from ptdit_jax.encoders import seeded, t5, t5_layout, t5_weights, tokenizer
+from ptdit_jax.encoders import compiling, seeded, t5, t5_layout, t5_weights, tokenizer
 from ptdit_jax.encoders.clean import cleaning
 from ptdit_jax.encoders.t5 import T5Architecture
 from ptdit_jax.parallel.axes import RULES
@@ -133,7 +133,11 @@ class TextEncoder:
         )
         self.fingerprint = _fingerprint(self._files, digest, section.clean)
         self.apply = make_apply(self._files.arch, section.dtype)
-        self._run = jax.jit(self.apply, out_shardings=None if mesh is None else replicated(mesh))
+        self._run = jax.jit(
+            self.apply,
+            out_shardings=None if mesh is None else replicated(mesh),
+            compiler_options=compiling.options(DTYPES[section.dtype]),
+        )
 
     def tokens(self, captions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Ids (K, L) int32 and mask (K, L) bool of captions, cleaned, cut and padded."""

@@ -69,20 +69,29 @@ class Tokenizer:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ValueError(f"{folder}: the tokenizer cannot be read: {reason}") from error
 
-    def __call__(self, captions: Sequence[str], length: int) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, captions: Sequence[str], length: int, *, names: Sequence[str] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Ids (K, L) int32 and mask (K, L) bool, True for tokens that are no padding.
 
         Args:
           captions: K of them.
-          length: L; of more tokens the first are kept, and the end.
+          length: L.
+          names: of the captions, for the error that more tokens are then; None keeps the first of them, and the end.
 
         Raises:
-          ValueError: the tokenizer has tokens that the encoder does not know.
+          ValueError: a caption is too long, or the tokenizer has tokens that the encoder does not know.
         """
         if not captions:
             return np.zeros((0, length), np.int32), np.zeros((0, length), bool)
-        options = {"padding": "max_length", "truncation": True, "max_length": length}
+        options = {"padding": "max_length", "truncation": names is None, "max_length": length}
         found = self._run(list(captions), return_attention_mask=True, verbose=False, **options)
+        for name, tokens in zip(names or (), found["input_ids"], strict=False):
+            if len(tokens) > length:
+                raise ValueError(
+                    f"{name} has a caption of {len(tokens)} tokens; model.text_length = {length} takes 1 to {length} "
+                    "(data.truncate_text = True keeps the first of more)"
+                )
         ids = np.asarray(found["input_ids"], np.int32)
         if ids.max() >= self._vocabulary:
             raise ValueError(

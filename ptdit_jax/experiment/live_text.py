@@ -15,15 +15,17 @@ import ml_dtypes
 import numpy as np
 from jax.sharding import Mesh
 
-from data_pipelines.text import pad_all
+from data_pipelines.loader import record_name
+from data_pipelines.text import caption_of, pad_all
+from data_pipelines.values import LOOKED_AT
 from ptdit_jax.encoders import t5_weights, text
 from ptdit_jax.encoders.clean import cleaning
 from ptdit_jax.encoders.tokenizer import Tokenizer
 from ptdit_jax.parallel.rules import batch_sharding
 from ptdit_jax.progress import track
 
-Tokens = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
-"""Captions -> ids (K, L) int32 and mask (K, L) bool."""
+Tokens = Callable[[Sequence[str], Sequence[str]], tuple[np.ndarray, np.ndarray]]
+"""Captions and the names of their records -> ids (K, L) int32 and mask (K, L) bool."""
 
 
 def is_live(config: Any) -> bool:
@@ -37,12 +39,35 @@ def batch_of(length: int) -> dict[str, tuple[tuple[int, ...], Any]]:
 
 
 def tokens(config: Any) -> Tokens | None:
-    """What makes tokens of captions for the loader; None with stored states."""
+    """What makes tokens of captions for the loader; None with stored states.
+
+    What it returns raises a ValueError for a caption that is longer than the model takes, unless `data.truncate_text`.
+    """
     if not is_live(config):
         return None
     files, clean = text.find(config.text_encoder.path), cleaning(config.text_encoder.clean)
     tokenizer = Tokenizer(files.tokenizer, files.arch.vocabulary)
-    return lambda captions: tokenizer([clean(caption) for caption in captions], config.model.text_length)
+    length, truncate = config.model.text_length, config.data.truncate_text
+
+    def make(captions: Sequence[str], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        cleaned = [clean(caption) for caption in captions]
+        return tokenizer(cleaned, length, names=None if truncate else names)
+
+    return make
+
+
+def look(config: Any, source: Any) -> None:
+    """Make tokens of some captions, evenly spread over the source, so that what is too long shows before a run starts.
+
+    Raises:
+      ValueError: a caption is longer than the model takes; names its record.
+    """
+    make = None if config.data.truncate_text else tokens(config)
+    if make is not None:
+        numbers = np.unique(
+            np.linspace(0, len(source) - 1, min(LOOKED_AT, len(source))).astype(np.int64)
+        ).tolist()
+        make([caption_of(source[n]) for n in numbers], [record_name(config.data, n) for n in numbers])
 
 
 def null(config: Any) -> np.ndarray:

@@ -24,10 +24,13 @@ def look(config: Any) -> None:
     Every process looks at the same records, so that all end if they must; process 0 prints.
 
     Raises:
-      ValueError: they cannot be meant, or some are not finite and `train.on_nonfinite` is "stop".
+      ValueError: they cannot be meant, a caption is too long for live text, or some are not finite and
+        `train.on_nonfinite` is "stop".
     """
     pixels = is_visible(config)
-    found = values.look(config.data, open_source(config.data), states=_states(config))
+    source = open_source(config.data)
+    live_text.look(config, source)
+    found = values.look(config.data, source, states=_states(config))
     bad = f"data.name={config.data.name!r}: values that are not finite in {_some(found.not_finite)}"
     if found.not_finite and config.train.on_nonfinite == "stop":
         raise ValueError(f"{bad}; with --config.train.on_nonfinite=skip the run leaves their steps out")

@@ -72,6 +72,7 @@ def main(argv: Sequence[str]) -> int:
             left = (time.perf_counter() - began) / number * (len(cases) - number)
             print(f"[{number}/{len(cases)}] {plan.line}; {left:.0f} s left", file=sys.stderr, flush=True)
 
+    texts = {id(plan): text_cost.as_json(case) for plan, (_, case) in zip(plans, cases, strict=True)}
     if options.compare:
         text = comparison_report(*plans)
     elif len(plans) == 1:
@@ -80,7 +81,8 @@ def main(argv: Sequence[str]) -> int:
         if options.sweep:
             plans.sort(key=lambda plan: plan.rank)
         text = plans_report(plans)
-    print(json.dumps([as_json(plan) for plan in plans], indent=2) if options.json else text)
+    printed = [as_json(plan) | {"text": texts[id(plan)]} for plan in plans]
+    print(json.dumps(printed, indent=2) if options.json else text)
     return 0
 
 

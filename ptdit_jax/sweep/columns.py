@@ -11,6 +11,9 @@ TITLES: Mapping[str, str] = {
     "images_per_second": "images/s",
     "peak_rss_mib": "peak memory, MiB",
     "planned_mib": "memory of a step, MiB",
+    "text_mib": "text encoder, MiB a device",
+    "text_share": "text encoder, share of a step",
+    "text_terabytes": "text states, TB for 50 M captions",
     "run_seconds": "seconds of the run",
 }
 UNITS: Mapping[str, float] = {"macs": 1e-6, "step_seconds": 1e3}

@@ -21,6 +21,7 @@ import numpy as np
 
 from ptdit_jax import cli
 from ptdit_jax import config as rules
+from ptdit_jax.experiment import text_cost
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import Program, compile_step, make_program, out_of_memory
 from ptdit_jax.parallel import chips, topology
@@ -64,7 +65,7 @@ def _answer(config: Any, machine: str | None, limit: float, jobs: int) -> dict[s
     limit = limit or (chip.hbm_bytes if chip else chips.host_memory()) / jobs
     mesh = make_mesh(config.mesh, devices)
     program = make_program(config, build(config, mesh=mesh), mesh)
-    state = program.state_bytes
+    state = program.state_bytes + program.frozen_bytes
     if state > limit:
         return dataclasses.asdict(Plan(state, limit, math.nan))
     try:
@@ -77,7 +78,8 @@ def _answer(config: Any, machine: str | None, limit: float, jobs: int) -> dict[s
     if not machine and memory.total <= limit:
         seconds = _time(program, compiled, config.numerics.prng)
     elif chip:
-        macs = 3 * config.data.batch * count(config).macs / len(devices)
+        text = text_cost.columns(config).get("text_share", 0.0)
+        macs = 3 * (1 + text) * config.data.batch * count(config).macs / len(devices)
         seconds = 2 * macs / chip.flops_bf16
     return dataclasses.asdict(Plan(memory.total, limit, seconds))
 
@@ -88,12 +90,12 @@ def _time(program: Program, compiled: Any, prng: str) -> float:
     def zeros(leaf: jax.ShapeDtypeStruct) -> jax.Array:
         return jax.device_put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding)
 
-    state, batch = jax.tree.map(zeros, (program.state, program.batch))
+    state, batch, frozen = jax.tree.map(zeros, (program.state, program.batch, program.frozen))
     key = jax.device_put(jax.random.key(0, impl=prng), program.key.sharding)
     times: list[float] = []
     while len(times) <= TIMED_STEPS and sum(times) < TIMED_SECONDS:
         began = time.perf_counter()
-        state, _ = compiled(state, batch, key)
+        state, _ = compiled(state, batch, key, *frozen)
         jax.block_until_ready(state)
         times.append(time.perf_counter() - began)
     return float(np.median(times[1:] or times))

@@ -15,6 +15,7 @@ from scipy.constants import mebi
 
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
+from ptdit_jax.experiment import text_cost
 from ptdit_jax.progress import Bar
 from ptdit_jax.sweep.counts import count, step_fields
 from ptdit_jax.sweep.points import Point, Sweep, some
@@ -120,8 +121,9 @@ def plan(
 def report(sweep: Sweep, plans: Mapping[str, Plan], jobs: int) -> str:
     """Every point with its figures, and the time of all, in Markdown."""
     rows, total = [], 0.0
+    has_text = any(point.config.model.condition == "text" for point in sweep.points)
     for point in sweep.points:
-        known = count(point.config)
+        known, text = count(point.config), text_cost.columns(point.config)
         planned = plans.get(point.name, Plan(math.nan, math.inf, math.nan))
         seconds = planned.seconds(point.config)
         total += seconds
@@ -137,6 +139,7 @@ def report(sweep: Sweep, plans: Mapping[str, Plan], jobs: int) -> str:
                 _known(1e3 * planned.step_seconds, ",.1f"),
                 f"{point.config.train.steps:,}",
                 _known(seconds / 60, ",.1f"),
+                *([_text(text)] if has_text else []),
                 point.after or "",
             ]
         )
@@ -150,6 +153,7 @@ def report(sweep: Sweep, plans: Mapping[str, Plan], jobs: int) -> str:
         "ms a step",
         "steps",
         "minutes",
+        *(["text"] if has_text else []),
     ]
     has_order = any(point.after for point in sweep.points)
     header, rows = ([*header, "starts from"], rows) if has_order else (header, [row[:-1] for row in rows])
@@ -179,6 +183,15 @@ def check(sweep: Sweep, plans: Mapping[str, Plan]) -> None:
             f"device's {worst.limit / mebi:,.0f}; smaller data.batch, larger optimizer.accumulate, "
             "or model.remat='block' need less"
         )
+
+
+def _text(cost: Mapping[str, Any]) -> str:
+    """What `text_cost.columns` says, as one cell."""
+    if not cost:
+        return ""
+    if cost["text"] == "stored":
+        return f"stored, {cost['text_terabytes']:,.1f} TB for 50 M captions"
+    return f"live, {cost['text_mib']:,.0f} MiB a device, +{cost['text_share']:.1%} of a step"
 
 
 def _known(value: float, form: str) -> str:

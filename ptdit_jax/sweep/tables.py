@@ -19,6 +19,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from ptdit_jax import config as rules
 from ptdit_jax import files
+from ptdit_jax.experiment import text_cost
 from ptdit_jax.sweep import runs
 from ptdit_jax.sweep.counts import count
 from ptdit_jax.sweep.plans import Plan
@@ -39,7 +40,8 @@ def collect(sweep: Sweep, plans: Mapping[str, Plan]) -> pa.Table:
     over 2**20); step_seconds and images_per_second (median over the points of TensorBoard), run_seconds (all
     attempts that were not killed), attempts, peak_rss_mib (the largest resident memory of the run's process, with
     Python, compiler and sampling); loss (mean of the last steps), loss_steps and loss_curve (means of equal
-    stretches); and the figures of `evaluation.json`.
+    stretches); and the figures of `evaluation.json`.  With text also the columns of
+    `text_cost.columns`.
 
     Args:
       sweep: its points.
@@ -66,7 +68,7 @@ def collect(sweep: Sweep, plans: Mapping[str, Plan]) -> pa.Table:
             "parameters": known.parameters,
             "macs": known.macs,
             "planned_mib": plans[point.name].memory / mebi if point.name in plans else None,
-        }
+        } | text_cost.columns(config)
         rows.append(row | _measured(folder, config) | _reached(folder, config, progress.state == "done"))
     names = list(dict.fromkeys(name for row in rows for name in row))
     return pa.table({name: [row.get(name) for row in rows] for name in names})

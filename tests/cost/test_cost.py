@@ -217,3 +217,11 @@ def test_resolutions_that_latents_or_tokens_do_not_fit():
         cost.main(["cost", "--resolution", "250"])
     with pytest.raises(ValueError, match=r"multiple of model\.patch=2"):
         cost.main(["cost", "--resolution", "248"])
+
+
+def test_json_holds_what_text_costs(capsys):
+    (network,) = json.loads(run(capsys, "--config", "configs/t2i_xl_256.py", "--json"))["networks"]
+    assert network["text"]["stored"][0]["terabytes"] == pytest.approx(16.384)
+    assert network["text"]["live"]["encoder"] == "T5 v1.1 XXL"
+    (network,) = json.loads(run(capsys, "--config", "configs/uncond_digits.py", "--json"))["networks"]
+    assert network["text"] is None

@@ -178,7 +178,10 @@ def test_a_batch_is_a_function_of_its_number(mixed):
 
 
 def test_captions_come_as_tokens_in_the_place_of_states(mixed):
-    def tokens(captions):
+    def tokens(captions, names):
+        assert names == [
+            f"data.name = 'mixed': record {caption.removeprefix('no. ')}" for caption in captions
+        ]
         ids = np.array([[int(caption.removeprefix("no. ")), 0] for caption in captions], np.int32)
         return ids, ids > 0
 
@@ -206,4 +209,4 @@ def test_a_source_without_records_trains_nothing(monkeypatch):
 def test_live_text_needs_captions(monkeypatch):
     monkeypatch.setitem(SOURCES, "images", lambda data: Images(5))
     with pytest.raises(ValueError, match=r"needs captions; the records of data\.name='images' have none"):
-        make_loader(config(name="images"), seed=0, tokens=lambda captions: (None, None))
+        make_loader(config(name="images"), seed=0, tokens=lambda captions, names: (None, None))

@@ -128,3 +128,17 @@ def test_every_phrasing_of_every_digit_is_another_caption_and_fits():
     for caption in ("x" * captions.PLACES, "a\0b"):
         with pytest.raises(ValueError, match="must have at most 31 bytes"):
             captions.encode(caption)
+
+
+def test_every_bfloat16_that_is_not_finite_is_found_among_others():
+    padded = np.empty((2, 256), np.float32)
+    for start in range(0, 2**16, 256):
+        bits = np.zeros((2, 256), np.uint16)
+        bits[1] = np.arange(start, start + 256)
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(bits.astype(np.uint16).view(ml_dtypes.bfloat16).astype(np.float32))
+            if finite.all():
+                assert text.fill(padded, bits, name="a caption") == 2
+                continue
+            with pytest.raises(ValueError, match=rf"{np.sum(~finite)} values that are not finite"):
+                text.fill(padded, bits, name="a caption")

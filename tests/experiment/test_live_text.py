@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import t2i_digits, t2i_xl_256
-from data_pipelines import make_loader
+from configs import t2i_digits, t2i_xl_256, uncond_digits
+from data_pipelines import make_loader, open_source
+from data_pipelines.text import caption_of
 from ptdit_jax import config as rules
 from ptdit_jax.encoders.t5 import T5Architecture
 from ptdit_jax.experiment import live_text, text_cost
@@ -72,6 +73,27 @@ def test_the_loader_gives_tokens_and_reads_no_states():
     assert batch["ids"].dtype == np.int32
 
 
+def test_a_caption_that_is_too_long_stops_a_run_with_its_record_unless_it_may_be_cut():
+    config = live(**{"model.text_length": 20})
+    source = open_source(config.data)
+    lengths = [len(caption_of(source[record]).encode()) + 1 for record in range(64)]
+    long = [record for record, length in enumerate(lengths) if length > 20]
+    assert 0 < len(long) < 64
+    with pytest.raises(
+        ValueError, match=r"record \d+ has a caption of 2\d tokens; model\.text_length = 20 takes"
+    ):
+        live_text.look(config, source)
+    given = make_loader(config.data, seed=0, text=(20, 128), tokens=live_text.tokens(config))
+    with pytest.raises(ValueError, match=r"'captioned_digits': record \d+ has a caption of 2\d tokens"):
+        next(given)
+    config.data.truncate_text = True
+    live_text.look(config, source)
+    batch = next(make_loader(config.data, seed=0, text=(20, 128), tokens=live_text.tokens(config)))
+    assert batch["text_mask"].all(axis=1).any()
+    full = batch["ids"][batch["text_mask"].all(axis=1)]
+    assert (full[:, -1] == 1).all()  # the end is kept
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -103,3 +125,26 @@ def test_stored_and_live_cost_what_the_specification_says():
     assert isinstance(text_cost.XXL, T5Architecture)
     row = next(line for line in shown.splitlines() if "live, 40 tokens" in line)
     assert 15 < float(row.split("+")[1].split("%")[0]) < 30  # "22% of a 256 px step of XL"
+
+
+def test_what_text_costs_is_there_for_programs_and_tables():
+    config = t2i_xl_256.get_config()
+    found, shown = text_cost.as_json(config), text_cost.report(config)
+    assert found["stored"][0] == {"tokens": 40, "bytes_a_caption": 327_680, "terabytes": 16.384}
+    for each in found["live"]["lengths"]:
+        assert f"+{each['share_of_step']:.1%}" in shown
+    assert found["live"]["bytes_a_device"] / 2**30 == pytest.approx(8.87, abs=0.005)
+    stored = {
+        "text": "stored",
+        "text_mib": 0,
+        "text_share": 0,
+        "text_terabytes": found["stored"][-1]["terabytes"],
+    }
+    assert text_cost.columns(config) == stored
+    config.data.text = "live"
+    known = text_cost.columns(config)
+    assert known["text_mib"] == found["live"]["bytes_a_device"] / 2**20
+    assert known["text_share"] == found["live"]["lengths"][-1]["share_of_step"]
+    assert (known["text"], known["text_terabytes"]) == ("live", 0)
+    assert text_cost.columns(uncond_digits.get_config()) == {}
+    assert text_cost.as_json(uncond_digits.get_config()) is None

@@ -274,3 +274,18 @@ def test_rank_puts_what_fits_first_and_the_smallest_bound_before_others():
 )
 def test_purpose(kind, axes, op_name, function, received, purpose):
     assert purpose_of(Collective(kind, axes, 2, received, op_name, function)) == purpose
+
+
+def test_json_holds_what_text_costs(monkeypatch, capsys):
+    def measured(name, config, machine, mesh):  # nothing is compiled
+        return Plan(name, config.model.family, machine.name, machine.chips, None, {}, config.data.batch, 1, 1)
+
+    monkeypatch.setattr(plan, "measure", measured)
+    arguments = ["plan", "--topology=cpu:1,cpu:1", "--mesh=fsdp=1", "--batch=4", "--json"]
+    assert plan.main([*arguments, "--config=configs/t2i_xl_256.py"]) == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert first["text"] == second["text"]
+    assert first["text"]["stored"][0]["terabytes"] == pytest.approx(16.384)
+    assert first["text"]["live"]["lengths"][0]["share_of_step"] == pytest.approx(0.253, abs=1e-3)
+    assert plan.main([*arguments, "--config=configs/uncond_digits.py"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["text"] is None

@@ -9,8 +9,9 @@ import pytest
 import configs.sweeps
 from ptdit_jax import cli
 from ptdit_jax import config as rules
+from ptdit_jax.experiment import text_cost
 from ptdit_jax.sweep import __main__ as sweep
-from ptdit_jax.sweep import counts, plans, points
+from ptdit_jax.sweep import compiler, counts, plans, points, tables
 from tests.sweep.conftest import FIELDS
 from tests.training.runs import ROOT
 
@@ -211,3 +212,33 @@ def test_the_command_is_checked_before_anything_is_planned(
     assert cli.run(lambda: sweep.main(*sweep.parse([sweep_file([("a", {})]), flag]))) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert rule in line
+
+
+LIVE = {"data.text": "live", "text_encoder.path": "bytes", "model.text_dim": 128}
+
+
+def text_sweep(sweep_file):
+    return points.load(sweep_file([("stored", {}), ("live", LIVE)], base="configs/t2i_digits.py"))
+
+
+def test_tables_of_a_sweep_hold_what_text_costs(sweep_file):
+    made = text_sweep(sweep_file)
+    lines = [line for line in plans.report(made, {}, 1).splitlines() if line.startswith("|")]
+    assert lines[0].split("|")[-2].strip() == "text"
+    assert re.search(r"stored, [\d.]+ TB for 50 M captions", lines[2])
+    assert re.search(r"live, \d+ MiB a device, \+[\d.]+% of a step", lines[3])
+    stored, live = tables.collect(made, {}).to_pylist()
+    assert (stored["text"], stored["text_mib"], live["text"]) == ("stored", 0, "live")
+    assert live["text_mib"] > 0 < live["text_share"]
+    assert stored["text_terabytes"] > 0 == live["text_terabytes"]
+    assert "text" not in tables.collect(points.load(sweep_file([("a", {})])), {}).column_names
+
+
+@pytest.mark.full
+def test_a_step_with_its_text_live_is_planned_with_its_encoder(sweep_file):
+    live = text_sweep(sweep_file).points[1].config
+    encoder = text_cost.columns(live)["text_mib"] * 2**20
+    assert compiler._answer(live, None, encoder, 1)["memory"] > encoder  # too much, before it is compiled
+    planned = compiler._answer(live, None, 0.0, 1)
+    assert planned["memory"] > encoder + 4 * counts.count(live).parameters
+    assert planned["step_seconds"] > 0
