@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from benchmarks import convert_xl, digits_quality, speed_vs_dit
-from ptdit_jax import cli, sample, train
+from ptdit_jax import cli, train
 from ptdit_jax.convert import __main__ as convert
 from ptdit_jax.cost import __main__ as cost
 from ptdit_jax.plan import __main__ as plan
+from ptdit_jax.sample import __main__ as sample
 from ptdit_jax.sweep import __main__ as sweep
 
 FOLDER = "Läufe/日本 1"
@@ -126,6 +127,10 @@ URLS = {
     ),
     "sample --checkpoint": lambda url: sample.main(sample.parse(["--checkpoint", url])),
     "sample --text": lambda url: sample.main(sample.parse(["--checkpoint=a", "--text", url])),
+    "sample --prompts": lambda url: sample.main(sample.parse(["--checkpoint=a", "--prompts", url])),
+    "sample --vae": lambda url: sample.main(sample.parse(["--checkpoint=a", "--vae", url])),
+    "sample --text-encoder": lambda url: sample.main(sample.parse(["--checkpoint=a", "--text-encoder", url])),
+    "sample --show": lambda url: sample.main(sample.parse(["--show", url])),
     "sample --out": lambda url: sample.main(sample.parse(["--checkpoint=a", f"--out={url}.png"])),
     "sample --npz": lambda url: sample.main(sample.parse(["--checkpoint=a", f"--npz={url}.npz"])),
     "convert WEIGHTS": lambda url: convert.main(convert.parse(["inspect", url])),

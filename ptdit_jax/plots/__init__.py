@@ -1,0 +1,42 @@
+"""Pictures of a run: curves, grids of samples, film strips, animations and films."""
+
+from ptdit_jax.plots.curves import COLOURS, Curve, Panel, loss_curve, panels, running_mean
+from ptdit_jax.plots.samples import (
+    CAPTION,
+    FASTEST,
+    LARGEST,
+    MOVING,
+    SPEED,
+    STILL,
+    TILE,
+    animation,
+    check_size,
+    frames_of,
+    pages,
+    sample_grid,
+    save,
+    to_uint8,
+)
+
+__all__ = [
+    "CAPTION",
+    "COLOURS",
+    "FASTEST",
+    "LARGEST",
+    "MOVING",
+    "SPEED",
+    "STILL",
+    "TILE",
+    "Curve",
+    "Panel",
+    "animation",
+    "check_size",
+    "frames_of",
+    "loss_curve",
+    "pages",
+    "panels",
+    "running_mean",
+    "sample_grid",
+    "save",
+    "to_uint8",
+]
