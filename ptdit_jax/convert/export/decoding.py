@@ -59,7 +59,8 @@ class Decoder:
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         options: dict[str, Any] = {"torch_dtype": dtype, "local_files_only": True}
-        module: Any = AutoencoderKL.from_pretrained(str(self.folder), **options).eval().to(device)
+        kind: Any = AutoencoderKL
+        module = kind.from_pretrained(str(self.folder), **options).eval().to(device)
         if settings.autoencoder["tile"] == "yes":
             module.enable_tiling()
         mean, deviation = (self.facts.get(f"latents_{name}") for name in ("mean", "std"))
