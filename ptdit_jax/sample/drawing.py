@@ -3,164 +3,203 @@
 Shapes: B samples of a group, L text tokens, E text features, C channels, F frames, H rows, W columns.
 """
 
-import itertools
+import argparse
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import ml_dtypes
 import numpy as np
-from jax.sharding import Mesh
 
 from data_pipelines import captions
 from data_pipelines.text import pad_all
-from ptdit_jax.encoders.autoencoder import Autoencoder
-from ptdit_jax.encoders.pixels import to_uint8
 from ptdit_jax.encoders.text import TextEncoder, open_text_encoder
-from ptdit_jax.experiment import live_text, results
+from ptdit_jax.experiment import live_text
+from ptdit_jax.experiment.decoding import Decoder
 from ptdit_jax.experiment.generate import Text, Wanted, batches
+from ptdit_jax.experiment.null_text import NullText
 from ptdit_jax.experiment.sampling_steps import Steps
-from ptdit_jax.parallel.axes import RULES
-from ptdit_jax.sample.folder import Plan, Unit
+from ptdit_jax.plots import settings as metadata
+from ptdit_jax.plots import to_uint8
+from ptdit_jax.processes import distributed, signals, watchdog
+from ptdit_jax.progress import Bar
+from ptdit_jax.sample import one_file
+from ptdit_jax.sample.folder import Folder, Plan, Unit
+from ptdit_jax.sample.prompts import Prompt
 
 CHUNK = 512  # prompts at least whose states are in memory at once
-States = Mapping[int, list[np.ndarray]]
-"""Group -> the states (l, E) of its different prompts, in order, and last those of the negative one if there is one."""
+DAYS = (
+    30 * 24 * 3600.0
+)  # seconds: processes end at different times, and one that is lost is noticed all the same
+States = Mapping[str, np.ndarray]
+"""Text -> its states (l, E)."""
 
 
-def chunks(plan: Plan, groups: Sequence[int]) -> Iterator[list[int]]:
-    """Groups, so many together that they have about `CHUNK` prompts."""
-    per_group = max(1, plan.batch // plan.count) if plan.prompts else CHUNK
-    yield from (list(part) for part in itertools.batched(groups, max(1, CHUNK // per_group)))
+@dataclasses.dataclass(frozen=True)
+class Studio:
+    """All that the samples of one process are made with.
 
-
-def states_of(
-    config: Any, plan: Plan, prompts: Sequence[str], negative: str | None, groups: Sequence[int], mesh: Mesh
-) -> States:
-    """Encode the prompts of some groups; the encoder is read for that and freed after it.
-
-    Each group is encoded by itself, so that its states do not depend on what else is to be made.
+    Attributes:
+      args: the command line.
+      config: the whole config.
+      plan: of all samples.
+      prompts: of a model with text.
+      null: the empty caption of that.
+      steps: the compiled programs.
+      params: the network's parameters.
+      decoder: latents to pixels.
     """
-    encoder = None
-    if config.text_encoder.path:
-        options = {"length": config.model.text_length, "progress": live_text.watched}
-        encoder = open_text_encoder(config.text_encoder, mesh=mesh if mesh.size > 1 else None, **options)
-    more = [] if negative is None else [negative]
-    return {
-        group: encode(config, encoder, [*(prompts[label] for label in labels_of(plan, group)), *more])
-        for group in groups
-    }
+
+    args: argparse.Namespace
+    config: Any
+    plan: Plan
+    prompts: Sequence[Prompt]
+    null: NullText | None
+    steps: Steps
+    params: Any = dataclasses.field(repr=False)
+    decoder: Decoder
+
+    def chunks(self, groups: Sequence[int]) -> Iterator[Sequence[int]]:
+        """Groups, so many together that they have about `CHUNK` prompts."""
+        each = max(1, self.plan.batch // self.plan.count) if self.prompts else CHUNK
+        together = max(1, CHUNK // each)
+        for first in range(0, len(groups), together):
+            yield groups[first : first + together]
+
+    def encode(self, groups: Sequence[int]) -> dict[int, States]:
+        """The states of the prompts of some groups; the encoder is read for that and freed after it.
+
+        Each group is encoded by itself, so that its states do not depend on what else is to be made.
+        """
+        if not self.prompts:
+            return {group: {} for group in groups}
+        encoder, section, mesh = None, self.config.text_encoder, self.steps.mesh
+        if section.path:
+            options = {"length": self.config.model.text_length, "progress": live_text.watched}
+            encoder = open_text_encoder(section, mesh=mesh if mesh.size > 1 else None, **options)
+        states = {group: encode(self.config, encoder, self._texts(group)) for group in groups}
+        if encoder is not None:
+            encoder.free()
+        return states
+
+    def _texts(self, group: int) -> list[str]:
+        """The different texts of a group, in order."""
+        chosen = [self.prompts[unit.label] for unit in self.plan.group(group)]
+        texts = dict.fromkeys(prompt.text for prompt in chosen)
+        return list(texts | dict.fromkeys(prompt.negative for prompt in chosen if prompt.negative))
+
+    def draw(self, group: int, states: States) -> list[tuple[Unit, np.ndarray]]:
+        """All samples of a group, (F, H, W, C) uint8 each.
+
+        Args:
+          group: its number.
+          states: of its prompts, see `encode`.
+
+        Raises:
+          NotFinite: a sample is not finite.
+        """
+        units, seed = self.plan.group(group), self.args.seed
+        turns = np.array([unit.turn for unit in units], np.uint32)
+        if not self.prompts:
+            wanted = Wanted(np.array([unit.label for unit in units], np.int32), turns=turns)
+        else:
+            asked = [self.prompts[unit.label] for unit in units]
+            wanted = Wanted(
+                np.array([prompt.number for prompt in asked], np.uint32).view(np.int32),
+                text=self._padded([states[prompt.text] for prompt in asked]),
+                negative=self._negative(asked, states),
+                captions=np.arange(len(asked)),
+                turns=turns,
+                seeds=np.array([seed if p.seed is None else p.seed for p in asked], np.uint32),
+            )
+        made = [part for _, part in batches(self.steps, self.params, wanted, seed=seed, description=None)]
+        pictures = self.decoder(np.concatenate(made))
+        return list(zip(units, to_uint8(np.moveaxis(pictures, 1, -1)), strict=True))
+
+    def _padded(self, states: list[np.ndarray]) -> Text:
+        length, truncate = self.config.model.text_length, self.config.data.truncate_text
+        return pad_all(states, length, truncate=truncate, name="prompt")
+
+    def _negative(self, asked: Sequence[Prompt], states: States) -> Text | None:
+        """What guidance leads away from, for each prompt; None where that is the empty caption for all."""
+        if not any(prompt.negative for prompt in asked):
+            return None
+        assert self.null is not None
+        empty = self.null[0][self.null[1].astype(bool)]
+        return self._padded([states[p.negative] if p.negative else empty for p in asked])
+
+    def settings(self, unit: Unit) -> dict[str, Any]:
+        """What a file says of how its sample was made."""
+        sampling = {
+            name: self.config.sampling[name] for name in ("sampler", "steps", "guidance", "time_grid")
+        }
+        found: dict[str, Any] = {metadata.KEY: "sample.many", "seed": self.args.seed, "sample": unit.turn}
+        if not self.prompts:
+            return found | {"label": unit.label} | sampling
+        prompt = self.prompts[unit.label]
+        own = {"seed": self.args.seed if prompt.seed is None else prompt.seed, "number": prompt.number}
+        return found | {"prompt": prompt.text, "negative": prompt.negative} | own | sampling
 
 
-def encode(config: Any, encoder: TextEncoder | None, prompts: list[str]) -> list[np.ndarray]:
-    """The states (l, E) float32 of some prompts, as the model was trained with them.
+def encode(config: Any, encoder: TextEncoder | None, texts: list[str]) -> States:
+    """The states (l, E) float32 of some texts, as the model was trained with them.
+
+    Args:
+      config: the whole config.
+      encoder: of the config; None for that of the embedded captions.
+      texts: different ones.
 
     Raises:
       ValueError: the encoder has other features than the model takes.
     """
     if encoder is None:
-        return [captions.encode(prompt) for prompt in prompts]
+        return {text: captions.encode(text) for text in texts}
     if encoder.dim != config.model.text_dim:
         raise ValueError(
             f"text_encoder.path={config.text_encoder.path} has {encoder.dim} features; the model takes "
             f"{config.model.text_dim}"
         )
     dtype = np.float32 if live_text.is_live(config) else ml_dtypes.bfloat16
-    return [part.astype(np.float32) for part in encoder.states(prompts, dtype=dtype)]
+    states = [part.astype(np.float32) for part in encoder.states(texts, dtype=dtype)]
+    return dict(zip(texts, states, strict=True))
 
 
-def labels_of(plan: Plan, group: int) -> list[int]:
-    """The different labels of a group, in order."""
-    return list(dict.fromkeys(unit.label for unit in plan.group(group)))
-
-
-def draw(
-    steps: Steps,
-    params: Any,
-    config: Any,
-    plan: Plan,
-    group: int,
-    states: list[np.ndarray] | None,
-    negative: bool,
-    autoencoder: Autoencoder | None,
-    seed: int,
-) -> list[tuple[Unit, np.ndarray]]:
-    """All samples of a group, (F, H, W, C) uint8 each.
+def run(studio: Studio, groups: Sequence[int], place: Folder, launch: distributed.Launch) -> int:
+    """Make the samples that lack of this process's groups; returns the signal that stopped any process, 0 for none.
 
     Args:
-      steps: the compiled programs.
-      params: the network's parameters.
-      config: the whole config.
-      plan: of all samples.
-      group: its number.
-      states: of its prompts, see `States`; None without text.
-      negative: whether the last of the states is what guidance leads away from.
-      autoencoder: that decodes; None where samples are pixels.
-      seed: of the noise.
-
-    Raises:
-      NotFinite: a sample is not finite.
+      studio: what they are made with.
+      groups: of this process.
+      place: where they go.
+      launch: its step_timeout is what a group may take.
     """
-    units = plan.group(group)
-    labels = np.array([unit.label for unit in units], np.int32)
-    turns = np.array([unit.turn for unit in units], np.uint32)
-    text, against, rows = None, None, None
-    if states is not None:
-        text, mask = _padded(config, states[:-1] if negative else states)
-        place = {label: row for row, label in enumerate(labels_of(plan, group))}
-        rows = np.array([place[unit.label] for unit in units])
-        if negative:
-            other = _padded(config, states[-1:])
-            against = tuple(np.repeat(array, len(text), axis=0) for array in other)
-        text = text, mask
-    wanted = Wanted(labels, text=text, negative=against, captions=rows, turns=turns)
-    made = [part for _, part in batches(steps, params, wanted, seed=seed, description=None)]
-    return list(zip(units, pixels(np.concatenate(made), autoencoder), strict=True))
-
-
-def _padded(config: Any, states: list[np.ndarray]) -> Text:
-    truncate = config.data.truncate_text
-    return pad_all(states, config.model.text_length, truncate=truncate, name="prompt")
-
-
-def pixels(latents: np.ndarray, autoencoder: Autoencoder | None) -> list[np.ndarray]:
-    """Samples (B, C, F, H, W) as films (F, H, W, C) uint8, decoded as many at once as there are devices."""
-    if autoencoder is None:
-        return list(to_uint8(np.moveaxis(latents, 1, -1)))
-    mesh, films = autoencoder.mesh, []
-    together = 1 if mesh is None else int(np.prod([mesh.shape.get(axis, 1) for axis in RULES["batch"]]))
-    for first in range(0, len(latents), together):
-        decoded = np.asarray(jax.device_get(autoencoder.decode(latents[first : first + together])))
-        films += list(to_uint8(np.moveaxis(decoded, 1, -1)))
-    return films
-
-
-def check_autoencoder(config: Any, autoencoder: Autoencoder) -> None:
-    """Refuse an autoencoder that does not go with the model.
-
-    Raises:
-      ValueError: it does not.
-    """
-    found = (autoencoder.channels, autoencoder.factor[1])
-    wanted = (config.model.channels, config.data.pixels_per_latent)
-    if found != wanted:
-        raise ValueError(
-            f"autoencoder.path={config.autoencoder.path} has latents of {found[0]} channels and {found[1]} pixels; the "
-            f"model's have {wanted[0]} and {wanted[1]}"
-        )
-
-
-def needs_autoencoder(config: Any) -> bool:
-    """Whether samples are latents.
-
-    Raises:
-      ValueError: they are, and the config names no autoencoder.
-    """
-    if results.is_visible(config):
-        return False
-    if config.autoencoder.path in ("", "pixels"):
-        raise ValueError(
-            f"the model makes latents of {config.model.channels} channels, and its config has no autoencoder.path: "
-            "give the folder of its autoencoder with --vae"
-        )
-    return True
+    plan, processes, made = studio.plan, jax.process_count(), place.made()
+    lacking = sum(plan.name(unit) not in made for group in groups for unit in plan.group(group))
+    name = "samples" if processes == 1 else f"samples (process 0 of {processes})"
+    bar = Bar(lacking, name, "picture", silent=jax.process_index() != 0)
+    where = place.path / f"hang-p{jax.process_index()}.txt"
+    dog = watchdog.Watchdog(launch.step_timeout, where, first=launch.start_timeout)
+    done = 0
+    with signals.StopRequest() as stop, bar, dog:
+        for chunk in studio.chunks(groups):
+            if stop.signal is not None or place.stopping():
+                break
+            states = studio.encode(chunk)
+            for group in chunk:
+                if stop.signal is not None or place.stopping():
+                    break
+                for unit, film in studio.draw(group, states[group]):
+                    path = place.path / plan.name(unit)
+                    if path.name not in made:
+                        one_file.write(path, film, studio.settings(unit), fps=studio.args.fps)
+                        bar.update()
+                dog.beat(done := done + 1)
+        signal = 0 if stop.signal is None else int(stop.signal)
+        if signal:
+            place.ask_to_stop()
+    if processes > 1:
+        if jax.process_index() == 0 and not signal:
+            print("process 0 has done its part; waiting for the others", flush=True)
+        distributed.meet("see that all is done", DAYS)
+    return signals.Agreement().now(signal)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from ptdit_jax import files, plots
 from ptdit_jax.sample import npz_stream, one_file
@@ -195,9 +194,9 @@ def write_summary(folder: Folder, plan: Plan) -> Path:
 
 def _thumbnail(film: np.ndarray) -> np.ndarray:
     frame = film[len(film) // 2]
-    picture = Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    pixels = np.asarray(picture)
+    small = one_file.picture(frame)
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    pixels = np.asarray(small)
     return pixels.reshape(*pixels.shape[:2], -1)
 
 

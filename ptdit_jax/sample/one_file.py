@@ -3,64 +3,48 @@
 Shapes: F frames, H rows, W columns, C channels, 1 or 3.
 """
 
-import fractions
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from ptdit_jax import files
+from ptdit_jax.plots import films
+from ptdit_jax.plots import settings as metadata
 
 FORMATS = (".png", ".mp4", ".npy")
-SETTINGS = "settings"  # the name of a PNG's text
-CODECS = ("libx264", "mpeg4")  # the first that this build of PyAV has
 
 
-def write(path: Path, film: np.ndarray, facts: Mapping[str, Any], *, fps: float) -> None:
+def write(path: Path, film: np.ndarray, settings: Mapping[str, Any], *, fps: float) -> None:
     """Write a sample whole or not at all.
 
     Args:
       path: ends in one of `FORMATS`.
       film: (F, H, W, C) uint8; a PNG has one frame.
-      facts: plain values, kept in a PNG's text and an MP4's comment.
+      settings: see `plots.settings`; a .npy has no place for them.
       fps: frames a second of an MP4.
     """
-    writers = {".png": _write_png, ".mp4": _write_mp4, ".npy": _write_npy}
-    files.write(path, lambda draft: writers[path.suffix](draft, film, json.dumps(dict(facts)), fps))
+
+    def make(draft: Path) -> None:
+        if path.suffix == ".png":
+            (frame,) = film
+            picture(frame).save(draft, "PNG", **metadata.options(path, settings))
+        elif path.suffix == ".mp4":
+            films.write([picture(frame) for frame in film], draft, frames_per_second=fps, settings=settings)
+        else:
+            with draft.open("wb") as file:  # np.save would add a suffix
+                np.save(file, film)
+
+    files.write(path, make)
 
 
-def _write_png(path: Path, film: np.ndarray, facts: str, fps: float) -> None:
-    texts = PngImagePlugin.PngInfo()
-    texts.add_itxt(SETTINGS, facts)
-    (frame,) = film
-    Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame).save(path, "PNG", pnginfo=texts)
-
-
-def _write_npy(path: Path, film: np.ndarray, facts: str, fps: float) -> None:
-    with path.open("wb") as file:  # np.save would add a suffix
-        np.save(file, film)
-
-
-def _write_mp4(path: Path, film: np.ndarray, facts: str, fps: float) -> None:
-    codec = next(name for name in CODECS if name in av.codecs_available)
-    _, height, width, _ = film.shape
-    film = np.pad(
-        film, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge"
-    )  # as colours are stored
-    film = np.broadcast_to(film, (*film.shape[:3], 3))
-    with av.open(str(path), "w", format="mp4") as container:
-        container.metadata["comment"] = facts
-        stream: Any = container.add_stream(codec, rate=fractions.Fraction(fps).limit_denominator(1000))
-        stream.width, stream.height, stream.pix_fmt = film.shape[2], film.shape[1], "yuv420p"
-        stream.options = {"crf": "12", "threads": "1"} if codec == "libx264" else {"qscale": "2"}
-        for frame in film:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode(None))
+def picture(frame: np.ndarray) -> Image.Image:
+    """A frame (H, W, C) uint8 as a picture, grey or RGB."""
+    return Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame)
 
 
 def read(path: Path) -> np.ndarray:
@@ -76,8 +60,8 @@ def read(path: Path) -> np.ndarray:
         if path.suffix == ".mp4":
             with av.open(str(path)) as container:
                 return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture)
+        with Image.open(path) as opened:
+            pixels = np.asarray(opened)
     except (ValueError, SyntaxError, av.error.FFmpegError) as error:
         raise ValueError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
     return pixels.reshape(1, *pixels.shape[:2], -1)

@@ -16,6 +16,7 @@ from ptdit_jax import config as rules
 from ptdit_jax.experiment import null_text
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.experiment.pretrained import load_params
+from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.parallel.rules import replicated
 from ptdit_jax.training import checkpoint, checksums
 from ptdit_jax.training.state import ema_name
@@ -61,7 +62,10 @@ def of_checkpoint(path: Path, *, ema: float | None = None) -> Origin:
     name = ema_name(config.sampling.ema)
 
     def load(experiment: Experiment, mesh: Mesh) -> Any:
-        return load_params(step, name, experiment, mesh)
+        if jax.process_count() == 1 or mesh.size == jax.device_count():
+            return load_params(step, name, experiment, mesh)
+        # Processes read a checkpoint together, each a part, and each then has all.
+        return on_own_devices(load_params(step, name, experiment, make_mesh({"data": -1})), mesh)
 
     list_of_files = step / checksums.FILE
     content = json.loads(list_of_files.read_bytes())["sha256"] if list_of_files.is_file() else str(step)
