@@ -33,6 +33,7 @@ class Steps:
       sampling: the `sampling` section of a config; its `guidance` and `seed` are not in the programs.
       mesh: devices, which share each batch.
       batch: B.
+      seconds: that compiling took.
       traces: how often a step was traced, by whether it was guided; once each, however many samples are made.
     """
 
@@ -56,6 +57,7 @@ class Steps:
         self.batch = math.ceil(together / share) * share
         self.place = batch_sharding(mesh)
         self.traces = {True: 0, False: 0}
+        self.seconds = 0.0
         self._compiled: dict[bool, Any] = {}
         self._step = jax.jit(self._one_step, out_shardings=self.place, donate_argnums=5, static_argnums=0)
         self.start = jax.jit(self._start, out_shardings=self.place)
@@ -87,8 +89,10 @@ class Steps:
             before = time.perf_counter()
             arguments = (params, keys, given, amount, self.start(keys), np.uint32(0), self.rows[0])
             self._compiled[guided] = self._step.lower(guided, *arguments).compile()
+            seconds = time.perf_counter() - before
+            self.seconds += seconds
             if not silent:
-                print(f"{time.perf_counter() - before:.1f} s", flush=True)
+                print(f"{seconds:.1f} s", flush=True)
         compiled = self._compiled[guided]
         return lambda state, number, row: compiled(params, keys, given, amount, state, np.uint32(number), row)
 
