@@ -5,6 +5,7 @@
     python -m ptdit_jax.sample --checkpoint DIR --prompts FILE --negative "blurred" --size 720x1280 --out pictures/
     python -m ptdit_jax.sample --checkpoint DIR --prompt "a seven moving left" --frames 17 --out film.mp4
     python -m ptdit_jax.sample --checkpoint runs/t2i_xl_1024 --text states.npz --out latents.npy
+    python -m ptdit_jax.sample --from-release WEIGHTS --text-encoder DIR --vae DIR --prompt "..." --out picture.png
     python -m ptdit_jax.sample --show grid.png
 
 Prompts are encoded by the run's text encoder, whose memory is free again before the model is read; latents become
@@ -23,7 +24,6 @@ Exit code: 0 done; 1 a file cannot be read or written, or samples are not finite
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -32,19 +32,15 @@ import numpy as np
 
 from ptdit_jax import cli, files, plots
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import null_text
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.decoding import Decoder, is_drawn, is_visible, pixel_shape, size_text
 from ptdit_jax.experiment.generate import NotFinite, batches
-from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.processes import environment
-from ptdit_jax.sample import conditions, flags, outputs, settings
+from ptdit_jax.sample import conditions, flags, outputs, request, settings
 from ptdit_jax.sample.sizes import latent_size
-from ptdit_jax.training import checkpoint
-from ptdit_jax.training.state import ema_name
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -60,7 +56,7 @@ def main(args: argparse.Namespace) -> int:
 
     # --- files
     into_folder = bool(args.out) and args.out.endswith("/")
-    files.resolve(args, "checkpoint", "text", "prompts", "out", "npz")
+    files.resolve(args, "checkpoint", "from_release", "text", "prompts", "out", "npz")
     picture: Path | None = args.out if args.out and args.out.suffix.lower() != ".npy" else None
     for path, name, suffixes in ((args.out, "--out", flags.SUFFIXES), (args.npz, "--npz", (".npz",))):
         if path is not None and not (into_folder and path is args.out):
@@ -73,8 +69,8 @@ def main(args: argparse.Namespace) -> int:
     # --- config
     for name in ("guidance", "ema", "fps"):
         cli.check_finite(getattr(args, name), f"--{name}")
-    step = checkpoint.find(args.checkpoint)
-    config = rules.from_json(json.dumps(checkpoint.load_config(step)))
+    model = request.open_model(args)
+    step, config = model.path, model.config
     for name in flags.OVERRIDES:
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
@@ -103,7 +99,12 @@ def main(args: argparse.Namespace) -> int:
     cli.enable_compilation_cache()
 
     # --- what is asked for
-    given = conditions.make(args, config, null_text.folder_of(step))
+    given = conditions.make(
+        args,
+        config,
+        model.folder or step.parent,
+        null=None if args.from_release is None else model.empty_caption(),
+    )
     count = len(given.wanted.labels)
     if problems := list(rules.sampling_problems(config, chips.here(), count=count, **latents)):
         raise ValueError("\n".join(problems))
@@ -121,8 +122,7 @@ def main(args: argparse.Namespace) -> int:
 
     # --- model
     print(f"devices: {environment.describe(devices, chips.host_memory())}")
-    name = ema_name(config.sampling.ema)
-    params = load_params(step, name, experiment, mesh)
+    name, params = model.parameters, model.load(experiment, mesh)
     decoder = Decoder(config, mesh, views=args.views) if drawn else None
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"
     what = f"{count} samples of {size_text(shape)}" + " pixels" * (drawn or is_visible(config))

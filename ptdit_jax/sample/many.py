@@ -29,7 +29,7 @@ from jax.experimental import multihost_utils
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.encoders import autoencoder
-from ptdit_jax.experiment import decoding, live_text, null_text
+from ptdit_jax.experiment import decoding
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
@@ -72,7 +72,7 @@ def main(args: argparse.Namespace, launch: distributed.Launch) -> int:
     connect(make_mesh({"data": -1}))
     cli.enable_compilation_cache()
     mesh = make_mesh({"data": -1}, jax.local_devices())  # each process works alone
-    null = empty_caption(model)
+    null = model.empty_caption()
     experiment = build(config, mesh=mesh, **size, null_text=null)
 
     # --- folder
@@ -126,23 +126,6 @@ def make_plan(
     total = args.count * max(1, len(prompts))
     batch = min(config.sampling.batch, total)
     return folder.Plan(args.count, len(prompts), classes, args.label, batch, suffix)
-
-
-def empty_caption(model: Origin) -> null_text.NullText | None:
-    """What guidance leads away from: the run's empty caption, or else that of its text encoder.
-
-    Raises:
-      ValueError: there is neither, and there is guidance.
-    """
-    config, null = model.config, model.null_text()
-    if null is not None or config.model.condition != "text" or config.sampling.guidance == 1:
-        return null
-    if not config.text_encoder.path:
-        raise ValueError(
-            f"guidance {config.sampling.guidance:g} needs the empty caption, which the run does not keep; use "
-            "--guidance 1"
-        )
-    return null_text.padded(config, live_text.null(config))
 
 
 def describe(

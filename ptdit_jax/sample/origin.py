@@ -13,7 +13,7 @@ import jax
 from jax.sharding import Mesh
 
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import null_text
+from ptdit_jax.experiment import live_text, null_text
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.parallel.mesh import make_mesh
@@ -30,6 +30,7 @@ class Origin:
       title: for people.
       identity: what tells it from others, plain values.
       config: of the network and of sampling.
+      path: the checkpoint's step, or the file of weights.
       folder: that may keep the empty caption which it was trained with; None for the release, which keeps none.
       load: (experiment, mesh) -> its parameters, whole on every device of the mesh; every process calls it.
     """
@@ -37,12 +38,34 @@ class Origin:
     title: str
     identity: str
     config: Any
+    path: Path
     folder: Path | None
     load: Callable[[Experiment, Mesh], Any]
 
-    def null_text(self) -> null_text.NullText | None:
-        """The empty caption that a run keeps, or None."""
-        return None if self.folder is None else null_text.of_run(self.config, self.folder)
+    @property
+    def parameters(self) -> str:
+        """The name of what is loaded: "params", or an average."""
+        return ema_name(self.config.sampling.ema)
+
+    def empty_caption(self) -> null_text.NullText | None:
+        """What guidance leads away from: the empty caption that the run keeps, or else that of the text encoder.
+
+        Returns:
+          None for a model without text, and without guidance where none is kept.
+
+        Raises:
+          ValueError: there is neither, and there is guidance.
+        """
+        config = self.config
+        kept = None if self.folder is None else null_text.of_run(config, self.folder)
+        if kept is not None or config.model.condition != "text" or config.sampling.guidance == 1:
+            return kept
+        if not config.text_encoder.path:
+            raise ValueError(
+                f"guidance {config.sampling.guidance:g} needs the empty caption, which {self.folder} does not keep; "
+                "use --guidance 1"
+            )
+        return null_text.padded(config, live_text.null(config))
 
 
 def of_checkpoint(path: Path, *, ema: float | None = None) -> Origin:
@@ -69,7 +92,7 @@ def of_checkpoint(path: Path, *, ema: float | None = None) -> Origin:
 
     list_of_files = step / checksums.FILE
     content = json.loads(list_of_files.read_bytes())["sha256"] if list_of_files.is_file() else str(step)
-    return Origin(f"{name} of {step}", f"{name} of {content}", config, null_text.folder_of(step), load)
+    return Origin(f"{name} of {step}", f"{name} of {content}", config, step, null_text.folder_of(step), load)
 
 
 def on_own_devices(params: Any, mesh: Mesh) -> Any:

@@ -69,7 +69,7 @@ def of_release(file: Path, *, text_encoder: str, vae: str, key: str | None = Non
             flat[path] = jax.device_put(flat[path], replicated(mesh))
         return unflatten_dict(flat)
 
-    return Origin(f"the weights of {found.path}", _fingerprint(found.path), config, None, load)
+    return Origin(f"the weights of {found.path}", _fingerprint(found.path), config, found.path, None, load)
 
 
 def config_of(

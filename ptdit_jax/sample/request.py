@@ -25,9 +25,8 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     """
     parser = cli.option_parser("ptdit_jax.sample.many", about)
     add = parser.add_argument
-    model = parser.add_mutually_exclusive_group()
-    model.add_argument("--checkpoint", metavar="DIR", help="a run's folder (its newest step), or a step")
-    model.add_argument("--from-release", metavar="WEIGHTS", help="the released weights, read as they are")
+    add("--checkpoint", metavar="DIR", help="a run's folder (its newest step), or a step")
+    add("--from-release", metavar="WEIGHTS", help="the released weights, read as they are")
     add("--key", help="with --from-release: where the network is in the file")
     add("--text-encoder", metavar="DIR", help="text_encoder.path, if other than in the run's config")
     add("--vae", metavar="DIR", help="autoencoder.path, if other than in the run's config")
@@ -68,29 +67,38 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     return args
 
 
-def find_model(args: argparse.Namespace) -> origin.Origin:
-    """What the command line samples from, its config as it asks.
+def open_model(args: argparse.Namespace) -> origin.Origin:
+    """What `--checkpoint` or `--from-release` names.
 
     Raises:
-      ValueError: there is none, or a field has a wrong value.
+      ValueError: there is none, or a flag does not go with it.
       OSError: there is no such file.
     """
     if args.from_release is None:
         if args.key is not None:
             raise ValueError(f"--key={args.key} goes with --from-release")
-        found = origin.of_checkpoint(args.checkpoint, ema=args.ema)
-    else:
-        if args.ema is not None:
+        return origin.of_checkpoint(args.checkpoint, ema=args.ema)
+    if args.checkpoint is not None:
+        raise ValueError(f"--checkpoint={args.checkpoint} must be left out with --from-release")
+    if args.ema is not None:
+        raise ValueError(f"--ema={args.ema:g} must be left out with --from-release, which has no averages")
+    for name in ("text_encoder", "vae"):
+        if getattr(args, name) is None:
             raise ValueError(
-                f"--ema={args.ema:g} must be left out with --from-release, which has no averages"
+                f"--{name.replace('_', '-')} DIR is missing: --from-release needs it, the weights have none"
             )
-        for name in ("text_encoder", "vae"):
-            if getattr(args, name) is None:
-                raise ValueError(
-                    f"--{name.replace('_', '-')} DIR is missing: --from-release needs it, the weights have none"
-                )
-        paths = {name: str(getattr(args, name)) for name in ("text_encoder", "vae")}
-        found = released.of_release(args.from_release, key=args.key, **paths)
+    paths = {name: str(getattr(args, name)) for name in ("text_encoder", "vae")}
+    return released.of_release(args.from_release, key=args.key, **paths)
+
+
+def find_model(args: argparse.Namespace) -> origin.Origin:
+    """What the command line samples from, its config as it asks.
+
+    Raises:
+      ValueError: see `open_model`, or a field has a wrong value.
+      OSError: there is no such file.
+    """
+    found = open_model(args)
     config = found.config
     for name in OVERRIDES:
         if (value := getattr(args, name)) is not None:

@@ -182,7 +182,7 @@ def test_the_stream_holds_one_sample_at_a_time(tmp_path):
         ("--count=0", "--count=0 must be at least 1"),
         ("--label=3", "--label=3 must not be given: the model has model.condition='text'"),
         ("--format=npy --size=7x7x7", "--size=7x7x7 must be HEIGHTxWIDTH"),
-        ("--vae=x --from-release=y", "not allowed with argument --checkpoint"),
+        ("--vae=x --from-release=y", "must be left out with --from-release"),
         ("--key=ema", "--key=ema goes with --from-release"),
         ("--guidance=1 --negative=b", "--guidance=1 is none, so that --negative"),
         ("--steps=0", "sampling.steps=0"),
