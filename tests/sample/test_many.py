@@ -1,7 +1,13 @@
 """Many samples in a folder: what is there stays, what lacks is made as it was, and ADM's file is a stream."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -15,6 +21,7 @@ from ptdit_jax.sample import drawing, folder, many, npz_stream, one_file, reques
 from tests.convert import small
 from tests.models import tiny
 
+ROOT = Path(__file__).parents[2]
 PROMPTS = ["a red seven", "the digit 3", "a red seven", "nothing", "éé"]
 COUNT = 3
 
@@ -130,6 +137,7 @@ def test_samples_without_settings_are_refused(runs, whole, tmp_path):
         draw(*command(runs, tmp_path))
 
 
+@pytest.mark.full
 def test_prompts_have_their_own_negative_and_seed(whole, runs, tmp_path):
     """A line of .jsonl that says nothing of it gives the picture of the plain line; its own seed and negative count."""
     lines = [{"prompt": PROMPTS[0]}, {"prompt": PROMPTS[0], "number": 0, "seed": 0}]
@@ -185,7 +193,7 @@ def test_the_stream_holds_one_sample_at_a_time(tmp_path):
         ("--vae=x --from-release=y", "must be left out with --from-release"),
         ("--key=ema", "--key=ema goes with --from-release"),
         ("--guidance=1 --negative=b", "--guidance=1 is none, so that --negative"),
-        ("--steps=0", "sampling.steps=0"),
+        ("--steps=0", "sampling.steps is 0; it must be at least 1"),
     ],
 )
 def test_what_is_wrong_is_a_line(runs, tmp_path, more, line, capsys):
@@ -205,3 +213,90 @@ def test_a_summary_of_films(tmp_path):
         assert one_file.read(tmp_path / plan.name(unit)).shape == (3, 10, 12, 3)
     picture = np.asarray(Image.open(folder.write_summary(place, plan)))
     assert (np.abs(picture.astype(int) - 200) < 10).mean() > 0.3
+
+
+def killed_and_started_again(place, count, limit, batch):
+    """`count` samples of one prompt on two processes, one killed with -9 in the middle; launch/processes.py restarts.
+
+    Returns:
+      The folder, what was there when the process was killed as {name: (inode, time of change)}, and the log.
+    """
+    out = place / "out"
+    words = [
+        sys.executable,
+        "launch/processes.py",
+        "--processes=2",
+        "--max-restarts=1",
+        "--",
+        sys.executable,
+        "-m",
+    ]
+    words += ["ptdit_jax.sample.many", *map(str, command(place, out, f"--batch={batch}")), f"--count={count}"]
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(place / "xla"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=os.environ | cache(place), stdout=pipe, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        until = time.monotonic() + 300
+        while (made := len(contents(out))) < limit:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < until, made
+            time.sleep(0.01)
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(workers[1]), signal.SIGKILL)
+        before = {path.name: stamp(path) for path in sorted(out.glob("*-*.png"))}
+        log, _ = process.communicate(timeout=500)
+        assert process.returncode == 0, log
+    finally:
+        process.kill()
+    return out, before, log
+
+
+def cache(place):
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(place / "xla"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.0",
+    }
+
+
+def stamp(path):
+    return path.stat().st_ino, path.stat().st_mtime_ns
+
+
+def check_two_processes(runs, tmp_path, count, limit, batch):
+    for name in ("text", "prompts.txt"):
+        (tmp_path / name).symlink_to(runs / name)
+    out, before, log = killed_and_started_again(tmp_path, count, limit, batch)
+    total = count * len(PROMPTS)
+    assert "restart 1 of 1" in log
+    assert len(contents(out)) == total
+    assert limit <= len(before) < total
+    assert {name: stamp(out / name) for name in before} == before  # what was there was not made again
+    alone = command(runs, tmp_path / "alone", f"--batch={batch}", f"--count={count}")
+    words = [sys.executable, "-m", "ptdit_jax.sample.many", *map(str, alone)]
+    environment = os.environ | cache(tmp_path) | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "1"}
+    subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert contents(out) == contents(tmp_path / "alone")
+
+
+@pytest.mark.full  # four starts of a process
+def test_killed_on_two_processes_and_started_again(runs, tmp_path):
+    """`kill -9` to one of two processes in the middle: the same files to the byte, none made twice."""
+    check_two_processes(runs, tmp_path, count=16, limit=12, batch=4)
+
+
+@pytest.mark.full
+def test_500_prompts_killed_on_two_processes(runs, tmp_path, monkeypatch):
+    """500 prompts on two processes, one of them killed in the middle: the same 500 files, none made twice."""
+    place = tmp_path / "five hundred"
+    place.mkdir()
+    (place / "text").symlink_to(runs / "text")
+    many_prompts = [f"prompt number {number}" for number in range(500)]
+    (place / "prompts.txt").write_text("\n".join(many_prompts))
+    monkeypatch.setattr(sys.modules[__name__], "PROMPTS", many_prompts)
+    (tmp_path / "work").mkdir()
+    check_two_processes(place, tmp_path / "work", count=1, limit=200, batch=4)

@@ -78,6 +78,7 @@ def test_its_parameters_are_those_of_a_conversion(place, file, tmp_path):
         np.testing.assert_array_equal(array, flatten_dict(converted)[path])
 
 
+@pytest.mark.full
 def test_its_pictures_are_those_of_a_conversion(place, tmp_path):
     conversion.from_torch(place / FILES[0], open_release(place).config, tmp_path / "run", verify=False)
     sources = {
