@@ -59,7 +59,7 @@ def test_its_settings_are_the_releases(place):
     assert (config.diffusion.path, config.diffusion.prediction) == ("flow", "velocity")
     assert config.diffusion.shift == "released"
     assert (config.data.height * 2, config.data.width * 2) == (1024, 1024)
-    assert rules.window(config) == (1, 8, 8)
+    assert rules.layout(config)[0] == (1, 8, 8)
 
 
 @pytest.mark.parametrize("file", FILES)
