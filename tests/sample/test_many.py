@@ -232,10 +232,6 @@ def killed_and_started_again(place, count, limit, batch):
         "-m",
     ]
     words += ["ptdit_jax.sample.many", *map(str, command(place, out, f"--batch={batch}")), f"--count={count}"]
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(place / "xla"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
     pipe = subprocess.PIPE
     process = subprocess.Popen(
         words, cwd=ROOT, env=os.environ | cache(place), stdout=pipe, stderr=subprocess.STDOUT, text=True
