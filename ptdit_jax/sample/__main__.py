@@ -56,7 +56,8 @@ def main(args: argparse.Namespace) -> int:
 
     # --- files
     into_folder = bool(args.out) and args.out.endswith("/")
-    files.resolve(args, "checkpoint", "from_release", "text", "prompts", "out", "npz")
+    paths = ("checkpoint", "from_release", "text", "prompts", "text_encoder", "vae", "out", "npz")
+    files.resolve(args, *paths)
     picture: Path | None = args.out if args.out and args.out.suffix.lower() != ".npy" else None
     for path, name, suffixes in ((args.out, "--out", flags.SUFFIXES), (args.npz, "--npz", (".npz",))):
         if path is not None and not (into_folder and path is args.out):
@@ -75,8 +76,8 @@ def main(args: argparse.Namespace) -> int:
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
     config.mesh.check_memory = not args.insist
-    config.text_encoder.path = args.text_encoder or config.text_encoder.path
-    config.autoencoder.path = args.vae or config.autoencoder.path
+    config.text_encoder.path = str(args.text_encoder or config.text_encoder.path)
+    config.autoencoder.path = str(args.vae or config.autoencoder.path)
     rules.validate(config, check_data=False)
     if args.count < 1:
         raise ValueError(f"--count={args.count} must be at least 1")

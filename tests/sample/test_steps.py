@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 
 from ptdit_jax.experiment import live_text, null_text
 from ptdit_jax.experiment.build import build
@@ -77,6 +78,7 @@ def on_devices():
     return float(np.abs(found[1] - found[0]).max()), float(found[0].std())
 
 
+@pytest.mark.full  # a process that imports and compiles everything again
 def test_devices_make_no_difference():
     environment = os.environ | {
         "JAX_PLATFORMS": "cpu",
