@@ -24,6 +24,7 @@ Exit code: 0 done; 1 a file cannot be read or written, or samples are not finite
 """
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -32,15 +33,19 @@ import numpy as np
 
 from ptdit_jax import cli, files, plots
 from ptdit_jax import config as rules
+from ptdit_jax.experiment import null_text
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.decoding import Decoder, is_drawn, is_visible, pixel_shape, size_text
 from ptdit_jax.experiment.generate import NotFinite, batches
+from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.processes import environment
 from ptdit_jax.sample import conditions, flags, outputs, request, settings
 from ptdit_jax.sample.sizes import latent_size
+from ptdit_jax.training import checkpoint
+from ptdit_jax.training.state import ema_name
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -70,8 +75,9 @@ def main(args: argparse.Namespace) -> int:
     # --- config
     for name in ("guidance", "ema", "fps"):
         cli.check_finite(getattr(args, name), f"--{name}")
-    model = request.open_model(args)
-    step, config = model.path, model.config
+    release = request.open_release(args)
+    step = checkpoint.find(args.checkpoint) if release is None else release.path
+    config = rules.from_json(json.dumps(checkpoint.load_config(step))) if release is None else release.config
     for name in flags.OVERRIDES:
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
@@ -100,12 +106,8 @@ def main(args: argparse.Namespace) -> int:
     cli.enable_compilation_cache()
 
     # --- what is asked for
-    given = conditions.make(
-        args,
-        config,
-        model.folder or step.parent,
-        null=None if args.from_release is None else model.empty_caption(),
-    )
+    null = None if release is None else release.empty_caption()
+    given = conditions.make(args, config, null_text.folder_of(step), null)
     count = len(given.wanted.labels)
     held = min(count, config.sampling.batch) if into_folder and not args.npz else count
     if problems := list(rules.sampling_problems(config, chips.here(), count=held, **latents)):
@@ -124,7 +126,8 @@ def main(args: argparse.Namespace) -> int:
 
     # --- model
     print(f"devices: {environment.describe(devices, chips.host_memory())}")
-    name, params = model.parameters, model.load(experiment, mesh)
+    name = ema_name(config.sampling.ema)
+    params = load_params(step, name, experiment, mesh) if release is None else release.load(experiment, mesh)
     decoder = Decoder(config, mesh, views=args.views) if drawn else None
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"
     what = f"{count} samples of {size_text(shape)}" + " pixels" * (drawn or is_visible(config))

@@ -42,11 +42,6 @@ class Origin:
     folder: Path | None
     load: Callable[[Experiment, Mesh], Any]
 
-    @property
-    def parameters(self) -> str:
-        """The name of what is loaded: "params", or an average."""
-        return ema_name(self.config.sampling.ema)
-
     def empty_caption(self) -> null_text.NullText | None:
         """What guidance leads away from: the empty caption that the run keeps, or else that of the text encoder.
 

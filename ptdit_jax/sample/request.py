@@ -67,17 +67,17 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     return args
 
 
-def open_model(args: argparse.Namespace) -> origin.Origin:
-    """What `--checkpoint` or `--from-release` names.
+def open_release(args: argparse.Namespace) -> origin.Origin | None:
+    """What `--from-release` names; None without it.
 
     Raises:
-      ValueError: there is none, or a flag does not go with it.
+      ValueError: a flag does not go with it, or it is of another network.
       OSError: there is no such file.
     """
     if args.from_release is None:
         if args.key is not None:
             raise ValueError(f"--key={args.key} goes with --from-release")
-        return origin.of_checkpoint(args.checkpoint, ema=args.ema)
+        return None
     if args.checkpoint is not None:
         raise ValueError(f"--checkpoint={args.checkpoint} must be left out with --from-release")
     if args.ema is not None:
@@ -95,10 +95,10 @@ def find_model(args: argparse.Namespace) -> origin.Origin:
     """What the command line samples from, its config as it asks.
 
     Raises:
-      ValueError: see `open_model`, or a field has a wrong value.
+      ValueError: see `open_release`, or a field has a wrong value.
       OSError: there is no such file.
     """
-    found = open_model(args)
+    found = open_release(args) or origin.of_checkpoint(args.checkpoint, ema=args.ema)
     config = found.config
     for name in OVERRIDES:
         if (value := getattr(args, name)) is not None:
