@@ -158,6 +158,7 @@ def test_one_sample_is_written_pixel_for_pixel(tmp_path, side, size):
     assert told(tmp_path / "a.png") == {settings.KEY: "1"}
 
 
+@pytest.mark.full  # three programs of the decoder
 def test_latents_are_decoded_a_few_at_a_time(folder, monkeypatch):
     config = latent(folder, autoencoder__dtype="float32")
     latents = np.random.default_rng(0).standard_normal((3, 4, 2, 6, 4)).astype(np.float32)
