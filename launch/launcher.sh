@@ -1,4 +1,4 @@
-# Sourced by run.sh and encode.sh: the options of both, and the start of what they run.
+# Sourced by run.sh, encode.sh and sample.sh: the options of all, and the start of what they run.
 #
 #   parse_launch ARGUMENT...
 #

@@ -20,7 +20,8 @@ ALONE = {"ptdit_jax/convert/export/modeling_ptdit.py"}  # copied as one file, ma
 TABLE = """
 room                            may import
 train                           experiment, below
-sample, sweep, convert, cost, plan, encode  experiment, below
+sample                          experiment, convert.layouts, convert.matching, convert.weights, below
+sweep, convert, cost, plan, encode  experiment, below
 experiment                      below
 cli                             below
 config                          below
@@ -53,7 +54,7 @@ def rules(table: str) -> dict[str, set[str]]:
     for number, (rooms, words) in enumerate(lines):
         allowed = set(words) - {"below", "nothing"}
         if "below" in words:
-            last = max([number, *(place[word] for word in allowed)])
+            last = max([number, *(place[word.partition(".")[0]] for word in allowed)])
             allowed |= {room for rooms_below, _ in lines[last + 1 :] for room in rooms_below}
         found |= dict.fromkeys(rooms, allowed)
     return found

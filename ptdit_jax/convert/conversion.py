@@ -7,6 +7,7 @@ go one after the other, and the two networks of the parity check are in memory o
 import contextlib
 import dataclasses
 import importlib.metadata
+import importlib.util
 import itertools
 import json
 import math
@@ -26,9 +27,18 @@ from flax.traverse_util import unflatten_dict
 from data_pipelines.text import NULL_FILE, write_null
 from ptdit_jax import config as rules
 from ptdit_jax import files, models
-from ptdit_jax.convert import export, inspection, layouts, matching, parity, storage, weights
+from ptdit_jax.convert import (
+    export,
+    inspection,
+    layouts,
+    matching,
+    parity,
+    storage,
+    text_encoders,
+    weights,
+)
 from ptdit_jax.convert.layouts.base import Layout
-from ptdit_jax.diffusion import grids
+from ptdit_jax.encoders import seeded
 from ptdit_jax.experiment import null_text
 from ptdit_jax.models import Architecture
 from ptdit_jax.progress import Bar, track
@@ -171,6 +181,7 @@ def to_torch(
         parity.conclude(report, folder / "parity.json")
         if arch.family == "ptdit":
             write_export(folder, arch, config, name=name, dtype=dtype, report=report)
+            write_text_parts(folder, config, step.parent.parent)
         else:
             (folder / "config.json").write_text(rules.to_json(config))
     where = f"see {out}/README.md" if arch.family == "ptdit" else f"{out}/{form.file}"
@@ -240,7 +251,10 @@ def write_export(
     source = Path(export.__file__).parent
     for file in export.FILES:
         shutil.copyfile(source / file, folder / file)
-    shutil.copyfile(grids.__file__, folder / "grids.py")
+    for module, place in export.COPIED.items():
+        spec = importlib.util.find_spec(place)
+        assert spec is not None
+        shutil.copyfile(str(spec.origin), folder / f"{module}.py")
     if report["checked"]:
         parity_line = (
             f"The outputs of both networks on {len(report['cases'])} kinds of random inputs differ by at "
@@ -257,10 +271,22 @@ def write_export(
         "TORCH": importlib.metadata.version("torch"),
         "CONDITION": {
             "class": "--label 3",
-            "text": "--text states.npz",
+            "text": '--prompt "..." --text-encoder DIR' if config.text_encoder.path else "--text states.npz",
             "none": "--guidance 1",
         }[arch.condition],
     }
     for field, value in fields.items():
         readme = readme.replace(f"@{field}@", value)
     (folder / "README.md").write_text(readme)
+
+
+def write_text_parts(folder: Path, config: Any, workdir: Path) -> None:
+    """Write what the prompts of an export need and no one else has: the run's empty caption, the encoder of bytes."""
+    if config.model.condition != "text":
+        return
+    null = null_text.of_run(config, workdir)
+    if null is not None:
+        write_null(folder / NULL_FILE, *null)
+    if config.text_encoder.path == seeded.NAME:
+        (folder / "text_encoder").mkdir()
+        text_encoders.rewrite(seeded.NAME, folder / "text_encoder", "float32")

@@ -5,6 +5,7 @@
     python -m ptdit_jax.sample --checkpoint DIR --prompts FILE --negative "blurred" --size 720x1280 --out pictures/
     python -m ptdit_jax.sample --checkpoint DIR --prompt "a seven moving left" --frames 17 --out film.mp4
     python -m ptdit_jax.sample --checkpoint runs/t2i_xl_1024 --text states.npz --out latents.npy
+    python -m ptdit_jax.sample --from-release WEIGHTS --text-encoder DIR --vae DIR --prompt "..." --out picture.png
     python -m ptdit_jax.sample --show grid.png
 
 Prompts are encoded by the run's text encoder, whose memory is free again before the model is read; latents become
@@ -41,7 +42,7 @@ from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.processes import environment
-from ptdit_jax.sample import conditions, flags, outputs, settings
+from ptdit_jax.sample import conditions, flags, outputs, request, settings
 from ptdit_jax.sample.sizes import latent_size
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
@@ -60,7 +61,8 @@ def main(args: argparse.Namespace) -> int:
 
     # --- files
     into_folder = bool(args.out) and args.out.endswith("/")
-    files.resolve(args, "checkpoint", "text", "prompts", "text_encoder", "vae", "out", "npz")
+    paths = ("checkpoint", "from_release", "text", "prompts", "text_encoder", "vae", "out", "npz")
+    files.resolve(args, *paths)
     picture: Path | None = args.out if args.out and args.out.suffix.lower() != ".npy" else None
     for path, name, suffixes in ((args.out, "--out", flags.SUFFIXES), (args.npz, "--npz", (".npz",))):
         if path is not None and not (into_folder and path is args.out):
@@ -73,8 +75,9 @@ def main(args: argparse.Namespace) -> int:
     # --- config
     for name in ("guidance", "ema", "fps"):
         cli.check_finite(getattr(args, name), f"--{name}")
-    step = checkpoint.find(args.checkpoint)
-    config = rules.from_json(json.dumps(checkpoint.load_config(step)))
+    release = request.open_release(args)
+    step = checkpoint.find(args.checkpoint) if release is None else release.path
+    config = rules.from_json(json.dumps(checkpoint.load_config(step))) if release is None else release.config
     for name in flags.OVERRIDES:
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
@@ -103,7 +106,8 @@ def main(args: argparse.Namespace) -> int:
     cli.enable_compilation_cache()
 
     # --- what is asked for
-    given = conditions.make(args, config, null_text.folder_of(step))
+    null = None if release is None else release.empty_caption()
+    given = conditions.make(args, config, null_text.folder_of(step), null)
     count = len(given.wanted.labels)
     held = min(count, config.sampling.batch) if into_folder and not args.npz else count
     if problems := list(rules.sampling_problems(config, chips.here(), count=held, **latents)):
@@ -123,7 +127,7 @@ def main(args: argparse.Namespace) -> int:
     # --- model
     print(f"devices: {environment.describe(devices, chips.host_memory())}")
     name = ema_name(config.sampling.ema)
-    params = load_params(step, name, experiment, mesh)
+    params = load_params(step, name, experiment, mesh) if release is None else release.load(experiment, mesh)
     decoder = Decoder(config, mesh, views=args.views) if drawn else None
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"
     what = f"{count} samples of {size_text(shape)}" + " pixels" * (drawn or is_visible(config))

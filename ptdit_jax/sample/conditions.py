@@ -98,13 +98,16 @@ def check(args: argparse.Namespace, config: Any) -> None:
         )
 
 
-def make(args: argparse.Namespace, config: Any, workdir: Path) -> Conditions:
+def make(
+    args: argparse.Namespace, config: Any, workdir: Path, null: null_text.NullText | None = None
+) -> Conditions:
     """The conditions of a command line, its prompts not encoded yet.
 
     Args:
       args: the command line.
       config: of the run.
       workdir: folder of the run.
+      null: the empty caption, where the run keeps none.
 
     Raises:
       ValueError: a file cannot be read or does not go with the model, or guidance lacks the empty caption.
@@ -118,7 +121,7 @@ def make(args: argparse.Namespace, config: Any, workdir: Path) -> Conditions:
         text, null = read_text(args, config, workdir)
         labels = labels_in_turn(args.count, len(text[0]))
         return Conditions(Wanted(labels, text, turns=turns_of(labels)), null)
-    null = null_text.of_run(config, workdir)
+    null = null_text.of_run(config, workdir) or null
     found = prompts_of(args)
     check_null(config, workdir, null, found)
     return Conditions(wanted(found, args.count, args.seed), null, found)

@@ -41,6 +41,12 @@ def parse(argv: list[str], about: str) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--checkpoint", metavar="DIR", help="a run's folder (its newest step), or a step")
+    add(
+        "--from-release",
+        metavar="WEIGHTS",
+        help="the released weights as they are, with --text-encoder and --vae",
+    )
+    add("--key", help="with --from-release: where the network is in the file")
     add("--show", metavar="FILE", help="print how a picture or film was made, and end; needs no checkpoint")
     _conditions(parser)
     _sampling(parser)
@@ -48,8 +54,8 @@ def parse(argv: list[str], about: str) -> argparse.Namespace:
     add("--insist", action="store_true", help="try also what by plain arithmetic no memory here holds")
     add("--debug", action="store_true", help="show where an error comes from")
     args = parser.parse_args(argv)
-    if args.checkpoint is None and args.show is None:
-        parser.error("the following arguments are required: --checkpoint (or --show)")
+    if args.checkpoint is None and args.from_release is None and args.show is None:
+        parser.error("the following arguments are required: --checkpoint (or --from-release, or --show)")
     if args.out is None and args.npz is None:
         args.out = "samples.png"
     if args.count is None:

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from ptdit_jax.convert import export, parity
-from ptdit_jax.diffusion import grids
 from tests.convert import small
 from tests.models import tiny
 
@@ -28,7 +27,8 @@ def fast():
 def exported_sample():
     """The exported sample.py as a module; the modules that it finds in its folder are the package's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "grids", grids)
+        for name, module in export.COPIED.items():
+            patch.setitem(sys.modules, name, importlib.import_module(module))
         for file in export.FILES:
             name, _, suffix = file.partition(".")
             if suffix == "py":

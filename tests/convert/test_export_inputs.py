@@ -28,7 +28,7 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def program(place):
     """The sample.py of an exported folder as a module, which finds the others beside it."""
-    names = ["grids", *(file.removesuffix(".py") for file in export.FILES if file.endswith(".py"))]
+    names = [*export.COPIED, *(file.removesuffix(".py") for file in export.FILES if file.endswith(".py"))]
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
             patch.delitem(sys.modules, name, raising=False)

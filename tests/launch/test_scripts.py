@@ -20,6 +20,7 @@ SCRIPTS = (
     "ingest.sh",
     "launcher.sh",
     "run.sh",
+    "sample.sh",
     "setup_env.sh",
     "slurm.sbatch",
     "sweep.sh",

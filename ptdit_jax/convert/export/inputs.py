@@ -7,9 +7,9 @@ Shapes: N samples, K captions, L text tokens, E text features, C channels, F fra
 """
 
 import argparse
-import importlib.util
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,37 +57,24 @@ def check_numbers(args: argparse.Namespace, settings: Settings) -> None:
         )
     if args.label is not None:
         require(0 <= args.label < arch.classes, f"--label {args.label} must be in [0, {arch.classes})")
+    asked = args.prompt is not None or args.prompts is not None
     require(
-        arch.condition != "text" or args.text is not None,
-        "a text model needs --text, the states of its text encoder (see --help)",
+        not asked or arch.condition == "text",
+        f"--prompt and --prompts must be left out: the model's condition is {arch.condition!r}",
     )
-
-
-def check_out(path: Path, channels: int) -> None:
-    """That the samples can be written to a file, which may exist."""
-    require(path.suffix.lower() in (".png", ".npy"), f"--out {path} must end with .png or .npy")
-    if path.suffix.lower() == ".png":
-        require(
-            channels in (1, 3),
-            f"--out {path}: samples have {channels} channels, latents: write them with --out samples.npy",
-        )
-        require(
-            importlib.util.find_spec("PIL") is not None,
-            f"--out {path}: a .png needs pillow: pip install -r requirements.txt",
-        )
-    try:
-        require(not path.is_dir(), f"--out {path} is a folder; name a file in it")
-        require(path.is_file() or not path.exists(), f"--out {path} is no ordinary file")
-        draft = draft_of(path)
-        draft.open("wb").close()  # the only answer that holds on every kind of disk
-        draft.unlink()
-    except OSError as error:
-        raise OSError(f"--out {path} cannot be written: {error.strerror}") from error
-
-
-def draft_of(path: Path) -> Path:
-    """Where a file is written before it is moved to its place whole."""
-    return path.with_name(f"unfinished-{path.name}")
+    require(not asked or args.text is None, f"--text {args.text} must be left out with prompts")
+    require(
+        arch.condition != "text" or args.text is not None or asked,
+        "a text model needs --text, the states of its text encoder, or --prompt (see --help)",
+    )
+    for name in ("negative", "text_encoder"):
+        given = getattr(args, name) is None
+        require(given or asked, f"--{name.replace('_', '-')} goes with --prompt or --prompts")
+    require(
+        args.negative is None or scale != 1,
+        f"--negative {args.negative!r} needs guidance, which is --guidance 1",
+    )
+    require(math.isfinite(args.fps) and args.fps > 0, f"--fps {args.fps} must be a positive number")
 
 
 def read_noise(args: argparse.Namespace, settings: Settings, generator: torch.Generator) -> torch.Tensor:
@@ -112,6 +99,37 @@ def read_noise(args: argparse.Namespace, settings: Settings, generator: torch.Ge
         require(given in (None, size), f"--{name} {given} must be left out or {size}, that of {what}")
     _check_size(args, settings, len(noise), sizes)
     return torch.from_numpy(noise)
+
+
+def set_size(args: argparse.Namespace, settings: Settings, *, time: int | None) -> None:
+    """Latent rows, columns and frames of --size and --frames.
+
+    Args:
+      args: the command line, which is changed.
+      settings: of the model.
+      time: frames of pixels for each latent frame after the first, of the autoencoder; None for latents.
+    """
+    if args.size is not None:
+        match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", args.size)
+        unit = settings.data["pixels_per_latent"] * settings.arch.patch
+        if match is None:
+            raise ValueError(f"--size {args.size} must be HEIGHTxWIDTH in pixels, such as 512x768")
+        sides = int(match[1]), int(match[2])
+        require(
+            args.height is None and args.width is None,
+            "--size must be left out with --height and --width, latents",
+        )
+        require(
+            not any(side % unit for side in sides),
+            f"--size {args.size}: both must be multiples of {unit} pixels, the side of a token",
+        )
+        args.height, args.width = (side // settings.data["pixels_per_latent"] for side in sides)
+    if time is not None and args.frames is not None:
+        require(
+            (args.frames - 1) % time == 0,
+            f"--frames {args.frames} must be {time}k+1, which the autoencoder's latents stand for",
+        )
+        args.frames = (args.frames - 1) // time + 1
 
 
 def _check_size(args: argparse.Namespace, settings: Settings, count: int, sizes: Mapping[str, int]) -> None:

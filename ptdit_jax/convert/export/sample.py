@@ -1,12 +1,20 @@
 """Sample from the weights in this folder; needs PyTorch, numpy, safetensors and pillow.
 
     python sample.py --label 3 --count 16 --out samples.png         class-conditional
-    python sample.py --text states.npz --out latents.npy            text
+    python sample.py --prompt "a red seven" --text-encoder T5 --vae VAE --size 512x768 --out seven.png
+    python sample.py --prompts FILE --text-encoder T5 --vae VAE --frames 17 --out films.mp4
+    python sample.py --text states.npz --out latents.npy            text that is encoded already
     python sample.py --noise noise.npy ...                          from given noise (N, C, F, H, W) at t = 1
+
+T5 is a folder of transformers with the text encoder that the model was trained with and its tokenizer (default: the
+text_encoder/ in this folder, where there is one); VAE one of diffusers with an AutoencoderKL, or of the released
+CausalVAE.  Prompts are cleaned as those of the training were.  The encoder, the network and the VAE are in memory one
+after the other.  Guidance leads away from --negative, by default from the empty caption.
 
 states.npz holds the states of a text encoder: text (K, L, E), mask (K, L), 1 = keep, and for guidance those
 of the empty text, null_text (L, E) and null_mask (L,); captions come in turn.  What is not given is as in config.json.
-A file .npy gets the samples as they are, (N, C, F, H, W) float32; a .png can be drawn of pixels, not of latents.
+A file .npy gets the samples as they are, (N, C, F, H, W) float32; a .png, .gif or .mp4 can be drawn of pixels, not of
+latents, and holds the prompts and the settings as its text or comment.
 
 On `--device npu` (Ascend) the network runs in bfloat16 with the fused attention of torch_npu; README.md tells
 what has been run on which hardware.
@@ -18,9 +26,6 @@ Shapes: N samples, C channels, F frames, H height, W width, K captions, L text t
 """
 
 import argparse
-import dataclasses
-import importlib
-import math
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,82 +33,29 @@ from typing import Any, NoReturn
 try:
     import numpy as np
     import torch
+    from decoding import open_decoder
+    from devices import Device, check_device, choose_device, to_device
     from inputs import (
         check_layout,
         check_numbers,
-        check_out,
         check_weights,
-        draft_of,
         read_condition,
         read_noise,
         reason,
+        require,
+        set_size,
     )
-    from modeling_ptdit import Attend, load, npu_attention, sdpa
-    from samplers import Denoise, flow_rows, flow_sample, guided, vp_rows, vp_sample
-    from settings import read, shift_ratio
+    from modeling_ptdit import load
+    from pictures import check_out, write
+    from prompts import encode, find_encoder, read_prompts
+    from samplers import Denoise, Row, flow_rows, flow_sample, guided, vp_rows, vp_sample
+    from settings import Settings, read, shift_ratio
 except ModuleNotFoundError as missing:
     sys.exit(f"error: {missing}: pip install -r requirements.txt, and keep the files of this folder together")
 
 
 class NotFinite(ArithmeticError):
     """Samples that are not finite."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Device:
-    """Where and how the network runs: a device's name, the dtype of the parameters, the attention."""
-
-    name: str
-    dtype: torch.dtype
-    attend: Attend
-
-
-def choose_device(name: str) -> Device:
-    """The device "cpu", "cuda" or "npu"; a ValueError where it is not there."""
-    if name == "npu":
-        try:
-            torch_npu = importlib.import_module("torch_npu")
-        except ImportError as error:
-            raise ValueError(
-                "--device npu needs torch_npu: pip install torch_npu, in the version of your PyTorch and CANN"
-            ) from error
-        fused = hasattr(torch_npu, "npu_fusion_attention")
-        return Device("npu", torch.bfloat16, npu_attention(torch_npu) if fused else sdpa)
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: this PyTorch sees no CUDA device")
-    return Device(name, torch.float32, sdpa)
-
-
-def check_device(name: str) -> None:
-    """That a device computes.
-
-    Raises:
-      ValueError: it does not, with what PyTorch says.
-    """
-    try:
-        torch.zeros(1, device=name)
-    except Exception as error:  # each backend has errors of its own
-        raise ValueError(f"--device {name} does not work: {reason(error)}") from error
-
-
-def to_device(value: Any, device: str) -> Any:
-    """A tensor, a tuple of them, or None, on a device."""
-    if isinstance(value, tuple):
-        return tuple(to_device(part, device) for part in value)
-    return value if value is None else value.to(device)
-
-
-def grid(images: np.ndarray) -> np.ndarray:
-    """One picture (rows, columns, C) uint8 of samples (N, C, F, H, W) in [-1, 1]; a video takes a row."""
-    count, channels, frames, height, width = images.shape
-    pixels = np.rint((images.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
-    tiles = pixels.transpose(0, 3, 2, 4, 1).reshape(count, height, frames * width, channels)
-    columns = 1 if frames > 1 else math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    page = np.full((rows * columns, height, frames * width, channels), 255, np.uint8)
-    page[:count] = tiles
-    page = page.reshape(rows, columns, height, -1, channels).transpose(0, 2, 1, 3, 4)
-    return page.reshape(rows * height, -1, channels).repeat(4, axis=0).repeat(4, axis=1)
 
 
 class Parser(argparse.ArgumentParser):
@@ -128,19 +80,35 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--folder", type=path, default=Path(__file__).parent, help="of config.json and model.safetensors")
     add("--label", type=int, help="class of every sample; without it, all classes in turn")
     add("--text", type=path, metavar="FILE.npz", help="states of the text encoder")
+    add("--prompt", action="append", metavar="TEXT", help="what to draw; may be given several times")
+    add("--prompts", type=path, metavar="FILE", help="a prompt a line")
+    add("--negative", metavar="TEXT", help="what guidance leads away from")
+    add("--text-encoder", type=path, metavar="DIR", help="T5 of transformers, with its tokenizer")
+    add("--vae", type=path, metavar="DIR", help="autoencoder that the samples are decoded with")
     add("--noise", type=path, metavar="FILE.npy", help="initial noise; its length is the count")
-    add("--count", type=int, help="samples to make (default 16)")
+    add("--count", type=int, help="samples to make (default 16), or of each prompt (default 1)")
     add("--batch", type=int, default=16, help="samples made together")
     add("--seed", type=int, default=0)
     add("--sampler", help="flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m")
     add("--steps", type=int)
     add("--guidance", type=float, help="scale, 1 = none")
-    add("--frames", type=int, help="latent frames, if other than in training")
+    add("--size", metavar="HxW", help="pixels, rows x columns, if other than in training")
+    add(
+        "--frames",
+        type=int,
+        help="frames, with --vae those of pixels, else of latents, if other than in training",
+    )
     add("--height", type=int, help="latent rows")
     add("--width", type=int, help="latent columns")
     add("--device", choices=("cpu", "cuda", "npu"), default="cpu")
     add("--dtype", choices=("float32", "bfloat16"), help="default: float32, on an npu bfloat16")
-    add("--out", type=path, default=Path("samples.png"), metavar="FILE", help=".png or .npy")
+    add(
+        "--text-dtype",
+        choices=("float32", "bfloat16"),
+        help="of the text encoder (default: as the model was trained)",
+    )
+    add("--fps", type=float, default=8.0, help="frames a second of films (default 8)")
+    add("--out", type=path, default=Path("samples.png"), metavar="FILE", help=".png, .gif, .mp4 or .npy")
     add("--debug", action="store_true", help="show where an error comes from")
     return parser.parse_args(argv)
 
@@ -156,24 +124,80 @@ def generate(args: argparse.Namespace) -> np.ndarray:
     """
     settings = read(args.folder)
     check_numbers(args, settings)
-    arch, data, diffusion, sampling = settings.arch, settings.data, settings.diffusion, settings.sampling
-    sampler, steps = args.sampler or sampling["sampler"], args.steps or sampling["steps"]
-    scale = sampling["guidance"] if args.guidance is None else args.guidance
+    prompts = read_prompts(args)
+    if prompts is not None:
+        find_encoder(args, settings)
+        if args.noise is None or args.count is not None:
+            args.count = len(prompts) * (args.count or 1)
+    decoder = None if args.vae is None else open_decoder(args.vae, settings)
+    set_size(args, settings, time=None if decoder is None else decoder.time)
+    guided = (settings.sampling["guidance"] if args.guidance is None else args.guidance) != 1
     generator = torch.Generator().manual_seed(args.seed)
     noise = read_noise(args, settings, generator)
-    count, _, frames, height, width = noise.shape
-    window, pixels = settings.window(frames, height, width), settings.pixels(height, width)
-    if diffusion["path"] == "flow":
-        last = {"last_step": sampling["sde_last_step"], "size": sampling["sde_last_step_size"]}
-        ratio = shift_ratio(diffusion, data, frames, *pixels)
-        rows = list(flow_rows(sampler, steps, ratio, time_grid=sampling["time_grid"], **last))
+    count, rows = len(noise), rows_of(args, settings, noise.shape)
+    condition, null = None, None
+    if prompts is None:
+        condition, null = read_condition(args, settings.arch, count, guided=guided)
     else:
-        rows = list(vp_rows(sampler, steps, time_grid=sampling["time_grid"]))
-    condition, null = read_condition(args, arch, count, guided=scale != 1)
-    check_layout(check_weights(args.folder / "model.safetensors", arch), noise, settings)
+        require(
+            count % len(prompts) == 0,
+            f"--noise {args.noise} is of {count} samples, which {len(prompts)} prompts do not divide",
+        )
+    check_layout(check_weights(args.folder / "model.safetensors", settings.arch), noise, settings)
     device = choose_device(args.device)
     check_device(device.name)
 
+    if prompts is not None:
+        dtype = getattr(torch, args.text_dtype or settings.text_encoder["dtype"])
+        where = {"device": device.name, "dtype": dtype, "guided": guided}
+        text, empty = encode(prompts, args.negative, settings, args, **where)
+        condition = tuple(part.repeat_interleave(count // len(prompts), dim=0) for part in text)
+        null = None if empty is None else tuple(part.expand(count, *part.shape[1:]) for part in empty)
+        if null is not None and settings.model["null_mask"] == "caption":
+            null = null[0], condition[1]
+    latents = denoise(args, settings, device, noise, rows, condition, null, generator)
+    if decoder is None:
+        return latents.numpy()
+    precision = torch.bfloat16 if device.name == "npu" else torch.float32
+    return decoder.decode(latents, settings, device.name, precision).numpy()
+
+
+def method(args: argparse.Namespace, settings: Settings) -> tuple[str, int]:
+    """The sampler and its steps."""
+    sampling = settings.sampling
+    return args.sampler or sampling["sampler"], args.steps or sampling["steps"]
+
+
+def rows_of(args: argparse.Namespace, settings: Settings, shape: torch.Size) -> list[Row]:
+    """A row for each evaluation of the network, for samples of a shape (N, C, F, H, W)."""
+    frames, height, width = shape[2:]
+    diffusion, sampling = settings.diffusion, settings.sampling
+    if diffusion["path"] != "flow":
+        return list(vp_rows(*method(args, settings), time_grid=sampling["time_grid"]))
+    last = {"last_step": sampling["sde_last_step"], "size": sampling["sde_last_step_size"]}
+    ratio = shift_ratio(diffusion, settings.data, frames, *settings.pixels(height, width))
+    return list(flow_rows(*method(args, settings), ratio, time_grid=sampling["time_grid"], **last))
+
+
+def denoise(
+    args: argparse.Namespace,
+    settings: Settings,
+    device: Device,
+    noise: torch.Tensor,
+    rows: list[Row],
+    condition: Any,
+    null: Any,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """The samples (N, C, F, H, W) of checked noise and conditions; the network is freed after.
+
+    Raises:
+      NotFinite: they are not.
+    """
+    diffusion, sampling = settings.diffusion, settings.sampling
+    sampler, steps = method(args, settings)
+    scale = sampling["guidance"] if args.guidance is None else args.guidance
+    window = settings.window(*noise.shape[2:])
     dtype = getattr(torch, args.dtype) if args.dtype else device.dtype
     model = load(args.folder, dtype=dtype).to(device.name).eval()
     model.use_attention(device.attend)
@@ -183,7 +207,7 @@ def generate(args: argparse.Namespace) -> np.ndarray:
         return model(x, t, condition, window=window, proxy_ratio=settings.proxy_ratio).float().cpu()
 
     samples = []
-    for first in range(0, count, args.batch):
+    for first in range(0, len(noise), args.batch):
         part = slice(first, first + args.batch)
         here, none = (
             tuple(v[part] for v in value)
@@ -194,17 +218,17 @@ def generate(args: argparse.Namespace) -> np.ndarray:
             for value in (condition, null)
         )
         interval, channels = tuple(sampling["guidance_interval"]), sampling["guidance_channels"]
-        denoise = guided(network, here, none, scale, interval, channels)
-        denoise = watched(denoise, f"{sampler}, {steps} steps, guidance {scale:g}")
+        denoiser = guided(network, here, none, scale, interval, channels)
+        denoiser = watched(denoiser, f"{sampler}, {steps} steps, guidance {scale:g}")
         if diffusion["path"] == "flow":
-            x = flow_sample(denoise, noise[part], rows, sampler, generator)
+            x = flow_sample(denoiser, noise[part], rows, sampler, generator)
         else:
             options = {name: diffusion[name] for name in ("prediction", "learn_variance")}
-            x = vp_sample(denoise, noise[part], rows, sampler, generator, **options)
+            x = vp_sample(denoiser, noise[part], rows, sampler, generator, **options)
         if not x.isfinite().all():
             raise NotFinite(f"the samples are not finite after the last step ({sampler}, guidance {scale:g})")
-        samples.append(x.numpy())
-    return np.concatenate(samples)
+        samples.append(x)
+    return torch.cat(samples)
 
 
 def watched(denoise: Denoise, how: str) -> Denoise:
@@ -221,30 +245,13 @@ def watched(denoise: Denoise, how: str) -> Denoise:
     return watching
 
 
-def write(images: np.ndarray, out: Path) -> None:
-    """Write a file whole or not at all."""
-    draft = draft_of(out)
-    try:
-        with draft.open("wb") as file:
-            if out.suffix.lower() == ".npy":
-                np.save(file, images)
-            else:
-                from PIL import Image
-
-                page = grid(images)
-                Image.fromarray(page[..., 0] if page.shape[-1] == 1 else page).save(file, "PNG")
-        draft.replace(out)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def main(argv: list[str]) -> int:
     """Sample and write the file; returns the exit code."""
     args = parse(argv)
     try:
-        check_out(args.out, read(args.folder).arch.channels)
+        check_out(args.out, read(args.folder).arch.channels, pixels=args.vae is not None)
         images = generate(args)
-        write(images, args.out)
+        write(images, args.out, asked(args), fps=args.fps)
         print(f"{len(images)} samples: {args.out}")
         return 0
     except KeyboardInterrupt:
@@ -260,6 +267,12 @@ def main(argv: list[str]) -> int:
         if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
             return complain(f"out of memory, a smaller --batch or --count needs less: {reason(error)}", 1)
         raise
+
+
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """What was given on the command line, for the metadata of a picture."""
+    given = {name: value for name, value in vars(args).items() if value is not None and value is not False}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
 
 
 def complain(text: str, code: int) -> int:

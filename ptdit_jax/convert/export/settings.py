@@ -63,6 +63,18 @@ CONFIG: dict[str, dict[str, Rule]] = {
     "data": {
         **dict.fromkeys(("frames", "height", "width", "pixels_per_latent"), whole(1)),
         "pixel_frames": whole(0),
+        "text": one_of("stored", "live"),
+    },
+    "model": {"text_length": whole(1), "null_mask": one_of("own", "caption")},
+    "text_encoder": {
+        "path": ("a path", lambda v: isinstance(v, str)),
+        "clean": one_of("none", "strip", "release", "pixart"),
+        "dtype": one_of("float32", "bfloat16"),
+    },
+    "autoencoder": {
+        "tile": one_of("auto", "yes", "no"),
+        "tile_size": whole(0),
+        "tile_frames": whole(0),
     },
     "compression": {"fixed": TRIPLE_OR_NONE, "proxy": TRIPLE_OR_NONE, "video_frames": whole(1)},
     "diffusion": {
@@ -97,7 +109,10 @@ class Settings:
 
     Attributes:
       arch: the network.
-      data: section of the config, as are the next three.
+      data: section of the config, as are the next six.
+      model: text.
+      text_encoder: of the captions that it was trained with.
+      autoencoder: of its latents.
       compression: windows.
       diffusion: what the network was trained for.
       sampling: what is not given on the command line.
@@ -105,6 +120,9 @@ class Settings:
 
     arch: Architecture
     data: dict[str, Any]
+    model: dict[str, Any]
+    text_encoder: dict[str, Any]
+    autoencoder: dict[str, Any]
     compression: dict[str, Any]
     diffusion: dict[str, Any]
     sampling: dict[str, Any]

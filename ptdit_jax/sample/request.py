@@ -1,0 +1,139 @@
+"""What `ptdit_jax.sample.many` is asked for: its options, the model, the prompts."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from ptdit_jax import cli, files
+from ptdit_jax import config as rules
+from ptdit_jax.sample import one_file, origin, prompts, released
+from ptdit_jax.sample.prompts import Prompt
+
+OVERRIDES = ("guidance", "steps", "sampler", "batch")
+"""Fields of `sampling` that have a flag."""
+
+
+def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
+    """The command line without what `distributed.parse` takes.
+
+    Args:
+      argv: without the name of the program.
+      about: the docstring of the entry point.
+
+    Raises:
+      ValueError: an option is missing or wrong.
+    """
+    parser = cli.option_parser("ptdit_jax.sample.many", about)
+    add = parser.add_argument
+    add("--checkpoint", metavar="DIR", help="a run's folder (its newest step), or a step")
+    add("--from-release", metavar="WEIGHTS", help="the released weights, read as they are")
+    add("--key", help="with --from-release: where the network is in the file")
+    add("--text-encoder", metavar="DIR", help="text_encoder.path, if other than in the run's config")
+    add("--vae", metavar="DIR", help="autoencoder.path, if other than in the run's config")
+    add("--prompts", metavar="FILE", help="a prompt a line; of .jsonl an object, see docs/sampling.md")
+    add("--negative", metavar="TEXT", help="what guidance leads away from (default: the empty caption)")
+    add("--label", type=int, help="the class of every sample; without it, all classes in turn")
+    add("--count", type=int, default=1, metavar="K", help="samples of each prompt, else of all (default 1)")
+    add("--size", metavar="HxW", help="pixels, rows x columns, if other than in training")
+    add("--frames", type=int, help="frames of a film, if other than in training")
+    add("--guidance", type=float, help="scale of classifier-free guidance, 1 = none")
+    add("--steps", type=int, help="steps of the sampler")
+    add("--sampler", help="method; flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m")
+    add("--seed", type=int, default=0, help="of the noise (default 0)")
+    add("--ema", type=float, help="decay of the average that is sampled, 0 = the raw parameters")
+    add("--batch", type=int, help="samples made together, a group")
+    add("--out", metavar="DIR", help="folder of the samples")
+    add("--format", choices=[name[1:] for name in one_file.FORMATS], help="default: png, of films mp4")
+    add("--fps", type=float, default=8.0, help="frames a second of films (default 8)")
+    add("--npz", metavar="FILE", help="for ADM's evaluator: arr_0 uint8 (N, H, W, C), arr_1 labels")
+    add("--insist", action="store_true", help="try also what by plain arithmetic no memory here holds")
+    add("--debug", action="store_true", help="show where an error comes from")
+    args = parser.parse_args(argv)
+    if args.checkpoint is None and args.from_release is None:
+        raise ValueError("--checkpoint DIR or --from-release WEIGHTS is missing: what to sample from")
+    if args.out is None:
+        raise ValueError("--out is missing: the folder of the samples")
+    files.resolve(args, "checkpoint", "from_release", "text_encoder", "vae", "prompts", "out", "npz")
+    if args.count < 1:
+        raise ValueError(f"--count={args.count} must be at least 1")
+    if not 0 <= args.seed < prompts.LARGEST:
+        raise ValueError(f"--seed={args.seed} must be in [0, 2**32)")
+    for name in ("guidance", "ema", "fps"):
+        cli.check_finite(getattr(args, name), f"--{name}")
+    if args.fps <= 0:
+        raise ValueError(f"--fps={args.fps:g} must be above 0")
+    if args.npz is not None:
+        files.check_file(args.npz, "--npz", (".npz",))
+    return args
+
+
+def open_release(args: argparse.Namespace) -> origin.Origin | None:
+    """What `--from-release` names; None without it.
+
+    Raises:
+      ValueError: a flag does not go with it, or it is of another network.
+      OSError: there is no such file.
+    """
+    if args.from_release is None:
+        if args.key is not None:
+            raise ValueError(f"--key={args.key} goes with --from-release")
+        return None
+    if args.checkpoint is not None:
+        raise ValueError(f"--checkpoint={args.checkpoint} must be left out with --from-release")
+    if args.ema is not None:
+        raise ValueError(f"--ema={args.ema:g} must be left out with --from-release, which has no averages")
+    for name in ("text_encoder", "vae"):
+        if getattr(args, name) is None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} DIR is missing: --from-release needs it, the weights have none"
+            )
+    paths = {name: str(getattr(args, name)) for name in ("text_encoder", "vae")}
+    return released.of_release(args.from_release, key=args.key, **paths)
+
+
+def find_model(args: argparse.Namespace) -> origin.Origin:
+    """What the command line samples from, its config as it asks.
+
+    Raises:
+      ValueError: see `open_release`, or a field has a wrong value.
+      OSError: there is no such file.
+    """
+    found = open_release(args) or origin.of_checkpoint(args.checkpoint, ema=args.ema)
+    config = found.config
+    for name in OVERRIDES:
+        if (value := getattr(args, name)) is not None:
+            config.sampling[name] = value
+    for section, name in (("text_encoder", "text_encoder"), ("autoencoder", "vae")):
+        if (path := getattr(args, name)) is not None:
+            config[section].path = str(path)
+    config.mesh.check_memory = not args.insist
+    rules.validate(config, check_data=False)
+    return found
+
+
+def read_prompts(args: argparse.Namespace, config: Any) -> list[Prompt]:
+    """The prompts; none for a model without text.
+
+    Raises:
+      ValueError: they do not go with the model, or the file has none.
+      OSError: it cannot be read.
+    """
+    kind = config.model.condition
+    for name, wanted in (("prompts", "text"), ("negative", "text"), ("label", "class")):
+        if (value := getattr(args, name)) is not None and kind != wanted:
+            raise ValueError(f"--{name}={value} must not be given: the model has model.condition={kind!r}")
+    if kind != "text":
+        return []
+    if args.prompts is None:
+        raise ValueError("a model with model.condition='text' needs --prompts FILE, a prompt a line")
+    found = prompts.read(args.prompts, args.negative or "")
+    if config.sampling.guidance == 1 and any(prompt.negative for prompt in found):
+        raise ValueError(
+            "--guidance=1 is none, so that --negative, or a negative of --prompts, would do nothing"
+        )
+    if not config.text_encoder.path and config.data.name != "captioned_digits":
+        raise ValueError(
+            "--prompts needs a text encoder, and the config of the run has no text_encoder.path: name it with "
+            "--text-encoder"
+        )
+    return found
