@@ -98,6 +98,9 @@ def get_config() -> ml_collections.ConfigDict:
     ratio.px2048 = (1, 16, 16)
     ratio.video_frames = 4  # p_f when there is more than one latent frame
     ratio.fixed = ()  # if set, this window at every size instead of the four above
+    # If set, a window for each part of the path from data (t = 0) to noise (t = 1) instead of all of these:
+    # ((t_from, t_to, (p_f, p_h, p_w)), ...), which cover [0, 1] in order; see docs/dynamic_compression.md.
+    ratio.by_time = ()
     ratio.proxy = ()  # (., p_h, p_w) inside a window for several proxies a window; () = one proxy
 
     data = config.data = Fields()

@@ -4,6 +4,7 @@ Shapes: B samples, C channels, F frames, H height, W width, L text tokens, E tex
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,9 @@ from jax.sharding import Mesh
 
 from ptdit_jax import config as rules
 from ptdit_jax import models
+from ptdit_jax.config.by_time import holds
 from ptdit_jax.diffusion import Objective
+from ptdit_jax.diffusion.spans import Span
 from ptdit_jax.experiment import live_text
 from ptdit_jax.experiment.sharded_network import make_sharded_network
 from ptdit_jax.models.window import Windowing
@@ -39,6 +42,8 @@ class Experiment:
       init: key -> the network's parameters, a nested dict.
       abstract: the parameters without their values, with the names of their axes.
       prng: the implementation of keys, `numerics.prng`.
+      parts: with `compression.by_time`, the same at each of its ratios, whose objective draws the times of that ratio
+        alone; `layout` is then that of the first, and `network` takes one time for all samples and has its ratio.
     """
 
     shape: tuple[int, int, int, int]
@@ -52,6 +57,11 @@ class Experiment:
     init: Callable[[jax.Array], dict[str, Any]]
     abstract: nnx.State
     prng: str
+    parts: tuple["Experiment", ...] = ()
+
+    def at(self, t: float) -> "Experiment":
+        """The part whose ratio is used at a time; the whole where there is one ratio."""
+        return next((part for part in self.parts if holds(part.objective.spans, t)), self)
 
 
 def build(
@@ -77,6 +87,13 @@ def build(
     Raises:
       ValueError: the network cannot have this size.
     """
+    ratios = rules.parts(config)
+    if len(ratios) > 1:
+        own = functools.partial(
+            build, mesh=mesh, frames=frames, height=height, width=width, null_text=null_text
+        )
+        return _by_time([(part.spans, own(part.config)) for part in ratios])
+    config = next(part.config for part in ratios)
     data, model = config.data, config.model
     size = {"frames": frames, "height": height, "width": width}
     trained_window, _ = rules.layout(config)
@@ -123,6 +140,29 @@ def build(
         init=lambda key: nnx.to_pure_dict(nnx.split(create(key), nnx.Param)[1]),
         abstract=abstract,
         prng=config.numerics.prng,
+    )
+
+
+def _by_time(parts: list[tuple[tuple[Span, ...], Experiment]]) -> Experiment:
+    """One experiment of several ratios, see `Experiment.parts`."""
+    starts = sorted((low, number) for number, (spans, _) in enumerate(parts) for low, _ in spans)
+    lows, numbers = np.array(starts).T
+
+    def network(params: Any, x: jax.Array, t: jax.Array, condition: Any, keys: jax.Array) -> jax.Array:
+        interval = jnp.searchsorted(jnp.asarray(lows[1:], t.dtype), t[0], "right")
+        networks = [part.network for _, part in parts]
+        return jax.lax.switch(
+            jnp.asarray(numbers, jnp.int32)[interval], networks, params, x, t, condition, keys
+        )
+
+    first = parts[0][1]
+    return dataclasses.replace(
+        first,
+        network=network,
+        parts=tuple(
+            dataclasses.replace(part, objective=dataclasses.replace(part.objective, spans=spans))
+            for spans, part in parts
+        ),
     )
 
 

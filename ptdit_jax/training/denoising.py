@@ -3,7 +3,7 @@
 Shapes: B samples, C channels, F frames, H height, W width, L text tokens, E text features.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -95,14 +95,14 @@ def make_network(graphdef: nnx.GraphDef, *, window: Triple, proxy_ratio: tuple[i
     return network
 
 
-def make_loss(network: Network, objective: Objective) -> Loss:
-    """(params, Inputs) -> (mean loss, metrics), for `step.make_step`."""
+def make_loss(network: Network, objective: Objective, told: Mapping[str, float] | None = None) -> Loss:
+    """(params, Inputs) -> (mean loss, metrics), for `step.make_step`; metrics with what is `told` of every step."""
 
     def loss(params: Any, inputs: Inputs) -> tuple[jax.Array, dict[str, jax.Array]]:
         def denoise(x_t: jax.Array, t: jax.Array) -> jax.Array:
             return network(params, x_t, t, inputs.condition, inputs.keys)
 
         per_sample, metrics = objective.loss_at(denoise, inputs.x0, inputs.eps, inputs.t)
-        return per_sample.mean(), metrics
+        return per_sample.mean(), metrics | {name: jnp.float32(value) for name, value in (told or {}).items()}
 
     return loss
