@@ -44,6 +44,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.heads = 0  # attention heads; 0 = the variant's
     model.mlp_ratio = 4  # hidden width of the MLP over D
     model.patch = 2  # latent pixels a token covers along height and width (time is never patched)
+    model.patch_height = (
+        0  # along height where it is another, such as 1 for signals of one row; 0 = model.patch
+    )
     model.channels = 4  # C, channels of the data the network denoises
     model.out_channels = 0  # 0 = C, or 2C when the variance is learned; the release has 8 for C=4
     model.sample_size = 32  # latent side the positions are declared for (they divide by max(size // 64, 1))

@@ -35,6 +35,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "model.depth": ("at least 0 (0 for the variant's)", lambda v: v >= 0),
     "model.width": ("at least 0 (0 for the variant's)", lambda v: v >= 0),
     "model.heads": ("at least 0 (0 for the variant's)", lambda v: v >= 0),
+    "model.patch_height": ("at least 0 (0 for model.patch)", lambda v: v >= 0),
     "model.out_channels": ("at least 0 (0 for as many as the objective needs)", lambda v: v >= 0),
     "model.shift_every": ("at least -1 (-1 for no shifted windows)", lambda v: v >= -1),
     "model.unroll": ("at least 0 (0 for all)", lambda v: v >= 0),

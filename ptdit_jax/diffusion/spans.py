@@ -82,7 +82,7 @@ def steps_in(spans: Sequence[Span]) -> np.ndarray:
 
 def _tails(times: str, spans: Sequence[Span], ratio: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The probabilities (K,) float64 below both ends of each span or, where that is mirrored (K,) bool, above them."""
-    ends = shift(np.asarray(spans, np.float64).reshape(-1, 2), 1 / ratio)  # before the resolution shift
+    ends = shift(np.asarray(spans, np.float64), 1 / ratio).clip(0, 1)  # before the resolution shift
     if times == "uniform":
         below, above = ends, 1 - ends
     else:

@@ -113,7 +113,9 @@ def build(
     if mesh is None or mesh.size == 1:
         network = make_network(graphdef, **options)
     else:
-        network = make_sharded_network(graphdef, abstract, mesh, layout=layout, patch=model.patch, **options)
+        network = make_sharded_network(
+            graphdef, abstract, mesh, layout=layout, patches=module.arch.patches, **options
+        )
     batch: dict[str, tuple[tuple[int, ...], Any]] = {"x": (shape, jnp.float32)}
     null, text = None, None
     if model.condition == "class":

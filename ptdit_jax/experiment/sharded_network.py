@@ -26,7 +26,7 @@ def make_sharded_network(
     mesh: Mesh,
     *,
     layout: Windowing,
-    patch: int,
+    patches: tuple[int, int],
     window: Triple,
     proxy_ratio: tuple[int, ...] = (),
 ) -> Network:
@@ -37,14 +37,14 @@ def make_sharded_network(
       abstract: its parameters, with the names of their axes.
       mesh: the devices.
       layout: of the tokens, with `parts` = the size of the mesh axis "context".
-      patch: latent pixels a token covers along height and width.
+      patches: latent pixels a token covers along height and width.
       window: (p_f, p_h, p_w) tokens.
       proxy_ratio: as the network's call takes it; () = one proxy a window.
     """
     axis = layout.axis + 2  # of (B, C, F, H, W)
     latents = spec(("batch", None, *("slab" if i == axis else None for i in (2, 3, 4))), mesh)
     samples = spec(("batch",), mesh)
-    pixels = (1, patch, patch)[layout.axis]
+    pixels = (1, *patches)[layout.axis]
     padding = (layout.padded[layout.axis] - layout.grid[layout.axis]) * pixels if layout.parts > 1 else 0
 
     def network(params: Any, x: jax.Array, t: jax.Array, condition: Condition, keys: jax.Array) -> jax.Array:

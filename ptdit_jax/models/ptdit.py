@@ -1,7 +1,7 @@
 """PT-DiT: latents in, prediction out (arXiv 2409.04005, Fig. 4), and the shell that baselines share.
 
-Shapes: B batch, C latent channels, (F, H, W) latent frames, height, width; (f, h, w) token grid, h = H/patch;
-m windows of this device, n tokens a window, D width, L text tokens, E text features.
+Shapes: B batch, C latent channels, (F, H, W) latent frames, height, width; (f, h, w) token grid, h = H/p and w =
+W/q of the patch p x q; m windows of this device, n tokens a window, D width, L text tokens, E text features.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ class Slabs(NamedTuple):
 
 
 class FinalLayer(nnx.Module):
-    """LN(z)·(1+c)+s, then a zero-initialised Linear to patch·patch·C_out.
+    """LN(z)·(1+c)+s, then a zero-initialised Linear to p·q·C_out.
 
     With adaLN-single (s, c) = T + emb from a (2, D) table T; with adaLN-Zero they are Linear(silu(emb)) as in DiT.
     """
@@ -60,11 +60,11 @@ class FinalLayer(nnx.Module):
         self.modulation = (
             None if single else Linear(width, (2, width), axes, dtype=jnp.float32, rngs=rngs, init=zeros)
         )
-        features = arch.patch**2 * arch.out_channels
+        features = arch.patch_pixels * arch.out_channels
         self.proj_out = Linear(width, features, ("embed", None), dtype=jnp.float32, rngs=rngs, init=zeros)
 
     def __call__(self, z: jax.Array, emb: jax.Array) -> jax.Array:
-        """z (B, m, n, D), emb (B, D) -> (B, m, n, patch·patch·C_out) float32."""
+        """z (B, m, n, D), emb (B, D) -> (B, m, n, p·q·C_out) float32."""
         if self.table is not None:
             rows = whole(self.table) + emb[:, None]  # (B, 2, D)
         else:
@@ -80,7 +80,7 @@ class PTDiT(nnx.Module):
         width = arch.width
         self.arch = arch
         self.dtype = jnp.dtype(arch.compute_dtype)
-        patch_features = arch.channels * arch.patch**2
+        patch_features = arch.channels * arch.patch_pixels
         self.patch_embedding = Linear(patch_features, width, (None, "embed"), dtype=self.dtype, rngs=rngs)
         self.time_embedding = TimeEmbedding(width, rngs=rngs, time_input=arch.time_input)
         self.class_embedding = (
@@ -111,12 +111,13 @@ class PTDiT(nnx.Module):
           ValueError: if the patch does not divide H and W, or the window or proxy ratio is impossible.
         """
         frames, height, width = size
-        patch = self.arch.patch
-        if height % patch or width % patch:
+        p, q = self.arch.patches
+        if height % p or width % q:
+            patch = f"{p}" if p == q else f"{p}x{q}"
             raise ValueError(
                 f"latent height and width {height}x{width} must be multiples of the patch {patch}"
             )
-        return split_windows(windowing((frames, height // patch, width // patch), window, proxy_ratio), parts)
+        return split_windows(windowing((frames, height // p, width // q), window, proxy_ratio), parts)
 
     def position_tables(self, grid: Triple) -> Tables:
         """The parts of the position table of a grid."""
@@ -174,7 +175,8 @@ class PTDiT(nnx.Module):
         emb, text, text_mask = self.embed_condition(t, condition, size)
 
         pattern = "b c f (h p) (w q) -> b f h w (c p q)"
-        patches = rearrange(x.astype(self.dtype), pattern, p=arch.patch, q=arch.patch)
+        p, q = arch.patches
+        patches = rearrange(x.astype(self.dtype), pattern, p=p, q=q)
         tokens = self.patch_embedding(patches) + self.positions(layout).astype(self.dtype)  # (B, f, h, w, D)
         z = pad_and_partition(tokens, layout)  # (B, m, n, D)
 
@@ -193,7 +195,7 @@ class PTDiT(nnx.Module):
 
         out = merge_and_crop(self.final_layer(z, emb), layout)  # (B, f, h, w, p·q·C_out)
         pattern = "b f h w (p q c) -> b c f (h p) (w q)"
-        return rearrange(out, pattern, p=arch.patch, q=arch.patch)
+        return rearrange(out, pattern, p=p, q=q)
 
     def embed_condition(self, t: jax.Array, condition: Condition, size: Sequence[int]):
         """emb (B, D) float32 of time and class, text (B, L, D) or None, its mask (B, L) bool or None.
