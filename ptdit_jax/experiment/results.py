@@ -10,13 +10,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from data_pipelines import open_source
+from data_pipelines.sources import rolled_back
 from data_pipelines.text import caption_of, pad_all
 from ptdit_jax import evaluation, files, plots
 from ptdit_jax.experiment import live_text
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 
-NAMES = ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json")
+NAMES = ("loss.png", "samples.png", "samples_rolled.png", "samples.gif", "samples.npz", "evaluation.json")
 
 
 def clear(workdir: Path) -> None:
@@ -75,6 +76,9 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
             images, problem = error.samples, error
         if is_host and not samples.exists() and len(images) >= config.sampling.count:
             _draw(samples, images[: config.sampling.count], asked)
+            if config.data.name == "signal_digits":
+                rolled = rolled_back(images[: config.sampling.count])
+                _draw(workdir / "samples_rolled.png", rolled, asked)
         if problem is not None:
             raise problem
         if is_host and judged is not None and not verdict.exists():
