@@ -89,6 +89,7 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
       experiment: what it describes, built for this mesh; with `compression.by_time`, one of its parts.
       mesh: the devices; those of a compile-only topology serve too.
     """
+    assert not experiment.parts, "a step has one ratio: make the programs of `by_time.split`"
     place, whole = batch_sharding(mesh), replicated(mesh)
     direction = optimizer.make_direction(config.optimizer)
 
