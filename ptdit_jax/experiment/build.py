@@ -4,6 +4,7 @@ Shapes: B samples, C channels, F frames, H height, W width, L text tokens, E tex
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -17,10 +18,10 @@ from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.diffusion import Objective
 from ptdit_jax.experiment import live_text
-from ptdit_jax.experiment.sharded_network import make_sharded_network
+from ptdit_jax.experiment.sharded_network import make_sharded_keeping_network, make_sharded_network
 from ptdit_jax.models.window import Windowing
 from ptdit_jax.parallel.axes import CONTEXT
-from ptdit_jax.training.denoising import Network, make_network
+from ptdit_jax.training.denoising import KeepingNetwork, Network, make_keeping_network, make_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Experiment:
       layout: how the tokens of a sample are cut into windows.
       objective: what is predicted, and the path.
       network: see `denoising.Network`, at the window of `layout`.
+      keeping: one of `models.ptdit.KEEPS` -> that network as a `denoising.KeepingNetwork`.
       init: key -> the network's parameters, a nested dict.
       abstract: the parameters without their values, with the names of their axes.
       prng: the implementation of keys, `numerics.prng`.
@@ -49,6 +51,7 @@ class Experiment:
     layout: Windowing
     objective: Objective
     network: Network
+    keeping: Callable[[str], KeepingNetwork]
     init: Callable[[jax.Array], dict[str, Any]]
     abstract: nnx.State
     prng: str
@@ -92,11 +95,14 @@ def build(
     shape = (model.channels, frames or data.frames, height or data.height, width or data.width)
     parts = 1 if mesh is None else mesh.shape.get(CONTEXT, 1)
     layout = module.layout(shape[1:], window, config.compression.proxy or None, parts)
-    options = {"window": window, "proxy_ratio": config.compression.proxy}
+    options: dict[str, Any] = {"window": window, "proxy_ratio": config.compression.proxy}
     if mesh is None or mesh.size == 1:
         network = make_network(graphdef, **options)
+        keeping = functools.partial(make_keeping_network, graphdef, **options)
     else:
-        network = make_sharded_network(graphdef, abstract, mesh, layout=layout, patch=model.patch, **options)
+        options |= {"layout": layout, "patch": model.patch}
+        network = make_sharded_network(graphdef, abstract, mesh, **options)
+        keeping = functools.partial(make_sharded_keeping_network, graphdef, abstract, mesh, **options)
     batch: dict[str, tuple[tuple[int, ...], Any]] = {"x": (shape, jnp.float32)}
     null, text = None, None
     if model.condition == "class":
@@ -120,16 +126,17 @@ def build(
         layout=layout,
         objective=rules.make_objective(config, **size),
         network=_precise(network, config.numerics.matmul_precision),
+        keeping=lambda keep: _precise(keeping(keep), config.numerics.matmul_precision),
         init=lambda key: nnx.to_pure_dict(nnx.split(create(key), nnx.Param)[1]),
         abstract=abstract,
         prng=config.numerics.prng,
     )
 
 
-def _precise(network: Network, precision: str) -> Network:
+def _precise(network: Callable, precision: str) -> Callable:
     """A network whose matrix products, and those of its gradient, have a precision whatever JAX's default is."""
 
-    def precise(*arguments: Any) -> jax.Array:
+    def precise(*arguments: Any) -> Any:
         with jax.default_matmul_precision(precision):
             return network(*arguments)
 
