@@ -14,7 +14,7 @@ def classifier_free(
     denoise: Callable[[jax.Array, jax.Array, Any], jax.Array],
     condition: Any,
     null_condition: Any,
-    scale: float,
+    scale: float | jax.Array,
     interval: tuple[float, float] = (0.0, 1.0),
     channels: int = 0,
 ) -> Denoise:
@@ -28,7 +28,7 @@ def classifier_free(
         denoise: (x_t, t, condition) -> (B, C or 2C, F, H, W).
         condition: a pytree of arrays whose first axis is the batch.
         null_condition: the same for no condition (the null class, the empty text).
-        scale: 1 = no guidance.
+        scale: 1 = no guidance; an array (), which may be traced, is guided by whatever it is.
         interval: (low, high), both included; outside of it the scale is 1 (arXiv 2404.07724).
         channels: only the first so many are guided, and the rest stay those of the condition; 0: all of them.  The
             code of DiT and SiT guides 3 of their 4, and so made their published samples.
@@ -40,7 +40,7 @@ def classifier_free(
     low, high = interval
     if not 0 <= low <= high <= 1:
         raise ValueError(f"guidance_interval is {interval}; it must be 0 <= low <= high <= 1")
-    if scale == 1:
+    if not isinstance(scale, jax.Array) and scale == 1:
         return lambda x_t, t: denoise(x_t, t, condition)
     if condition is None or null_condition is None:
         raise ValueError(f"guidance is {scale}; without a condition and a null condition it must be 1")

@@ -1,12 +1,11 @@
 """Samples from a trained network, the same for a seed and a label whatever they are made together with.
 
-Shapes: N samples, K captions, L text tokens, E text features, C channels, F frames, H height, W width.
+Shapes: N samples, B of them made together, K captions, L text tokens, E text features, C channels, F frames, H height,
+W width.
 """
 
-import functools
-import math
-import time
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -15,14 +14,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ptdit_jax import cli
-from ptdit_jax import config as rules
-from ptdit_jax.diffusion.guidance import classifier_free
-from ptdit_jax.diffusion.samplers import State
 from ptdit_jax.experiment.build import Experiment
-from ptdit_jax.parallel.axes import RULES
-from ptdit_jax.parallel.rules import batch_sharding, replicated
+from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.progress import Bar
 from ptdit_jax.training.denoising import null_condition
+
+Text = tuple[np.ndarray, np.ndarray]
+"""States (K, L, E) float32 and mask (K, L) bool of captions."""
 
 
 class NotFinite(cli.RunError):
@@ -50,16 +48,131 @@ def labels_in_turn(count: int, classes: int, only: int | None = None) -> np.ndar
     return np.full(count, only, np.int32)
 
 
-def sample_keys(seed: int, labels: np.ndarray, prng: str) -> jax.Array:
-    """A key of `prng` for each sample (N,): a function of the seed, its label and its turn among that label."""
+def turns_of(labels: np.ndarray) -> np.ndarray:
+    """How many samples of the same label come before each (N,) uint32."""
     seen: dict[int, int] = {}
     turns = np.zeros(len(labels), np.uint32)
     for i, label in enumerate(labels.tolist()):
         turns[i] = seen.get(label, 0)
         seen[label] = turns[i] + 1
-    root = jax.random.key(seed, impl=prng)
-    fold = lambda label, turn: jax.random.fold_in(jax.random.fold_in(root, label), turn)  # noqa: E731
-    return jax.vmap(fold)(labels.astype(np.uint32), turns)
+    return turns
+
+
+def sample_keys(
+    seed: int | np.ndarray, labels: np.ndarray, prng: str, turns: np.ndarray | None = None
+) -> jax.Array:
+    """A key of `prng` for each sample (N,): a function of the seed, its label and its turn among that label.
+
+    Args:
+      seed: of all samples, or (N,) uint32.
+      labels: (N,).
+      prng: the implementation of keys.
+      turns: (N,); None: `turns_of` the labels.
+    """
+    turns = turns_of(labels) if turns is None else turns
+
+    def fold(root: jax.Array, label: jax.Array, turn: jax.Array) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(root, label), turn)
+
+    if isinstance(seed, np.ndarray):
+        root, axis = jax.vmap(lambda each: jax.random.key(each, impl=prng))(seed.astype(np.uint32)), 0
+    else:
+        root, axis = jax.random.key(seed, impl=prng), None
+    return jax.vmap(fold, (axis, 0, 0))(root, labels.astype(np.uint32), turns.astype(np.uint32))
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is to be sampled.
+
+    Attributes:
+      labels: (N,) int32, the class of each sample or, with text, the number of its caption; without either they
+        only number the noise.
+      text: of the captions, for a text-conditional network.
+      negative: of the captions that take the place of the empty one in guidance, one for each of `text`; None: the
+        empty caption for all.
+      captions: (N,) which of `text` each sample has; None: that of its label.
+      turns: (N,) which sample of its label each is; None: counted here.
+      seeds: (N,) of the noise of each, in place of one for all.
+    """
+
+    labels: np.ndarray
+    text: Text | None = None
+    negative: Text | None = None
+    captions: np.ndarray | None = None
+    turns: np.ndarray | None = None
+    seeds: np.ndarray | None = None
+
+    def given(self, chosen: np.ndarray, experiment: Experiment) -> tuple[Any, Any]:
+        """Condition and null condition of the chosen samples; None for a network without."""
+        if experiment.classes is None and experiment.text is None:
+            return None, None
+        condition: Any = self.labels[chosen]
+        if self.text is not None:
+            rows = (self.labels if self.captions is None else self.captions)[chosen]
+            condition = tuple(array[rows] for array in self.text)
+            if self.negative is not None:
+                return condition, tuple(array[rows] for array in self.negative)
+        return condition, jax.tree.map(np.asarray, null_condition(condition, experiment.null))
+
+
+def batches(
+    steps: Steps, params: Any, wanted: Wanted, *, seed: int, description: str | None = "sample"
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Make one sample for each label, as many at a time as `steps` makes together.
+
+    Args:
+      steps: the programs; what is compiled once serves every later call.
+      params: the network's parameters.
+      wanted: see there.
+      seed: of the noise; equal seeds, labels and turns give equal samples (up to rounding, with another batch).
+      description: of the progress bar; None for no bar.
+
+    Yields:
+      Numbers (n,) of samples, in order, and the samples (n, C, F, H, W) float32.
+
+    Raises:
+      ValueError: for a guidance that the network does not allow.
+      NotFinite: a sample is not finite; the batch that it is in is the last.
+    """
+    experiment, labels, batch = steps.experiment, wanted.labels, steps.batch
+    scale = steps.sampling.guidance
+    if scale != 1 and steps.is_unconditional:
+        raise ValueError(f"guidance {scale} must be 1: the model is unconditional")
+    if (wanted.text is None) != (experiment.text is None):
+        raise ValueError(
+            f"a model with text={experiment.text} (L, E) {'needs' if wanted.text is None else 'has no'} captions"
+        )
+    silent = description is None or jax.process_index() != 0
+    own = seed if wanted.seeds is None else wanted.seeds
+    keys = sample_keys(own, labels, experiment.prng, wanted.turns)
+    all_keys, rows = np.asarray(jax.random.key_data(keys)), steps.rows
+    starts = range(0, len(labels), batch)
+
+    def inputs(first: int) -> tuple[np.ndarray, jax.Array, Any]:
+        """Numbers, keys and conditions of a batch; the last one repeats the last sample."""
+        chosen = np.arange(first, first + batch).clip(max=len(labels) - 1)
+        given = jax.device_put(wanted.given(chosen, experiment), steps.place)
+        return chosen, steps.place_keys(all_keys[chosen]), given
+
+    for first in starts[:1]:  # before the clock of the bar runs
+        steps.step(params, *inputs(first)[1:], scale, silent=silent)
+    with Bar(len(starts) * len(rows), description or "", "eval", silent=silent) as bar:
+        for first in starts:
+            chosen, keys, given = inputs(first)
+            step, state = steps.step(params, keys, given, scale), steps.start(keys)
+            since = jax.device_put(np.full(batch, -1, np.int32), steps.place)
+            for number, row in enumerate(rows):
+                state = step(state, number, row)
+                since = steps.watch(since, state.x, np.int32(number))
+                jax.block_until_ready(state)  # so that the bar tells the truth
+                bar.update()
+            since = np.asarray(steps.gather(since))[: len(labels) - first]
+            if (since >= 0).any():
+                message = _not_finite(since, labels[first:], rows, params, steps.sampling)
+                raise NotFinite(message, np.empty((0, *experiment.shape), np.float32))
+            samples = np.asarray(steps.gather(state.x))[: len(labels) - first]
+            yield chosen[: len(samples)], samples
 
 
 def generate(
@@ -67,122 +180,39 @@ def generate(
     params: Any,
     labels: np.ndarray,
     *,
-    text: tuple[np.ndarray, np.ndarray] | None = None,
+    text: Text | None = None,
     sampling: Any,
     seed: int,
     mesh: Mesh,
     description: str | None = "sample",
 ) -> np.ndarray:
-    """Make one sample for each label.
+    """All samples of `batches` at once.
 
     Args:
       experiment: the network and its objective.
       params: the network's parameters.
-      labels: (N,) int32, the class of each sample or, with `text`, the number of its caption; without either they
-        only number the noise.
-      text: states (K, L, E) and mask (K, L) of the captions, for a text-conditional network.
+      labels: see `Wanted`.
+      text: see `Wanted`.
       sampling: the `sampling` section of a config.
-      seed: of the noise; equal seeds and labels give equal samples (up to rounding, with another batch).
+      seed: see `batches`.
       mesh: devices, which share each batch.
-      description: of the progress bar; None for no bar.
+      description: see `batches`.
 
     Returns:
       (N, C, F, H, W) float32.
 
     Raises:
       ValueError: for a sampler or a guidance that the network does not allow.
-      NotFinite: a sample is not finite; the batch that it is in is the last.
+      NotFinite: a sample is not finite; it holds the batches before that of the sample.
     """
-    objective = experiment.objective
-    unconditional = experiment.classes is None and experiment.text is None
-    if sampling.guidance != 1 and unconditional:
-        raise ValueError(f"guidance {sampling.guidance} must be 1: the model is unconditional")
-    if (text is None) != (experiment.text is None):
-        raise ValueError(
-            f"a model with text={experiment.text} (L, E) {'needs' if text is None else 'has no'} captions"
-        )
-    method = rules.make_sampling(objective, sampling)
-    share = math.prod(mesh.shape.get(axis, 1) for axis in RULES["batch"])
-    batch = math.ceil(min(sampling.batch, len(labels)) / share) * share
-    place = batch_sharding(mesh)
-
-    def denoiser(params: Any, condition: Any, keys: jax.Array) -> Callable:
-        def denoise(x: jax.Array, t: jax.Array, given: Any) -> jax.Array:
-            return experiment.network(params, x, t, *given)
-
-        if unconditional:
-            return lambda x, t: denoise(x, t, (None, keys))
-        nulls = null_condition(condition, experiment.null)
-        interval, channels = tuple(sampling.guidance_interval), sampling.guidance_channels
-        return classifier_free(
-            denoise, (condition, keys), (nulls, keys), sampling.guidance, interval, channels
-        )
-
-    def start(keys: jax.Array) -> State:
-        return method.start(jax.vmap(lambda key: jax.random.normal(key, experiment.shape))(keys))
-
-    def step(
-        params: Any, keys: jax.Array, condition: Any, state: State, number: jax.Array, row: Any
-    ) -> State:
-        fold_and_split = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, number)))
-        noise_keys, network_keys = fold_and_split(
-            keys
-        ).T  # (N,) each: a sample's noise comes from its own key
-        return method.step(noise_keys, denoiser(params, condition, network_keys), state, row)
-
-    def watch(since: jax.Array, x: jax.Array, number: jax.Array) -> jax.Array:
-        """The evaluation (B,) int32 since which a sample is not finite, -1 for one that is."""
-        finite = jnp.isfinite(x).all(axis=tuple(range(1, x.ndim)))
-        return jnp.where(finite, -1, jnp.where(since < 0, number, since))
-
-    start = jax.jit(start, out_shardings=place)
-    step = jax.jit(step, out_shardings=place, donate_argnums=3)
-    watch = jax.jit(
-        watch, out_shardings=place
-    )  # a program of its own leaves the bits of the samples as they are
-    gather = jax.jit(lambda x: x, out_shardings=replicated(mesh))
-
-    silent = description is None or jax.process_index() != 0
-    rows = [{name: np.float32(value) for name, value in row.items()} for row in method.rows()]
-    all_keys = np.asarray(jax.random.key_data(sample_keys(seed, labels, experiment.prng)))
-    wrap = functools.partial(jax.random.wrap_key_data, impl=experiment.prng)
-    place_keys = jax.jit(wrap, out_shardings=place)
-    starts = range(0, len(labels), batch)
-
-    def inputs(first: int) -> tuple[jax.Array, Any]:
-        """Keys and condition of a batch; the last one repeats the last sample."""
-        chosen = np.arange(first, first + batch).clip(max=len(labels) - 1)
-        condition = None if unconditional else labels[chosen]
-        if text is not None:
-            condition = tuple(array[labels[chosen]] for array in text)
-        return place_keys(all_keys[chosen]), jax.device_put(condition, place)
-
-    if not silent:
-        print("compiling the sampler ...", end=" ", flush=True)
-    before = time.perf_counter()
-    keys, condition = inputs(0)
-    step = step.lower(params, keys, condition, start(keys), np.uint32(0), rows[0]).compile()
-    if not silent:
-        print(f"{time.perf_counter() - before:.1f} s", flush=True)
-
-    samples = []
-    total = len(starts) * len(rows)
-    with Bar(total, description or "", "eval", silent=silent) as bar:
-        for first in starts:
-            keys, condition = inputs(first)
-            state = start(keys)
-            since = jax.device_put(np.full(batch, -1, np.int32), place)
-            for number, row in enumerate(rows):
-                state = step(params, keys, condition, state, np.uint32(number), row)
-                since = watch(since, state.x, np.int32(number))
-                jax.block_until_ready(state)  # so that the bar tells the truth
-                bar.update()
-            since = np.asarray(gather(since))[: len(labels) - first]
-            if (since >= 0).any():
-                done = np.concatenate([np.empty((0, *experiment.shape), np.float32), *samples])
-                raise NotFinite(_not_finite(since, labels[first:], rows, params, sampling), done)
-            samples.append(np.asarray(gather(state.x))[: len(labels) - first])
-    return np.concatenate(samples)
+    steps = Steps(experiment, sampling, mesh, count=len(labels))
+    made = [np.empty((0, *experiment.shape), np.float32)]
+    try:
+        for _, samples in batches(steps, params, Wanted(labels, text), seed=seed, description=description):
+            made.append(samples)
+    except NotFinite as error:
+        raise NotFinite(str(error), np.concatenate(made)) from error
+    return np.concatenate(made)
 
 
 def _not_finite(since: np.ndarray, labels: np.ndarray, rows: list[dict], params: Any, sampling: Any) -> str:

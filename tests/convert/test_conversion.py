@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from configs import t2i_xl_1024
-from ptdit_jax import sample
 from ptdit_jax.convert import conversion, layouts, parity, storage
 from ptdit_jax.convert.export import modeling_ptdit
+from ptdit_jax.sample import __main__ as sample
 from ptdit_jax.training import checkpoint
 from tests.convert import small
 from tests.models import test_released_layout

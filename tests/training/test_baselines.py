@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from configs import common, video_digits
-from ptdit_jax import sample, train
+from ptdit_jax import train
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import make_program
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.sample import __main__ as sample
 from tests.models.tiny import FAST
 
 SMALL = {

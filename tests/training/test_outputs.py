@@ -9,12 +9,13 @@ from PIL import Image
 
 from benchmarks import digits_quality
 from data_pipelines.sources import digit_scans
-from ptdit_jax import cli, plots, sample, train
+from ptdit_jax import cli, plots, train
 from ptdit_jax.experiment import results
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import NotFinite
 from ptdit_jax.experiment.generate import generate as generate_samples
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.sample import __main__ as sample
 from tests.training.test_sample import command
 
 

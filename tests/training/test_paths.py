@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from benchmarks import convert_xl, digits_quality, speed_vs_dit
-from ptdit_jax import cli, sample, train
+from ptdit_jax import cli, train
 from ptdit_jax.convert import __main__ as convert
 from ptdit_jax.cost import __main__ as cost
 from ptdit_jax.plan import __main__ as plan
+from ptdit_jax.sample import __main__ as sample
 from ptdit_jax.sweep import __main__ as sweep
 
 FOLDER = "Läufe/日本 1"

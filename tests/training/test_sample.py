@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from configs import c2i_digits
-from ptdit_jax import cli, sample
+from ptdit_jax import cli
 from ptdit_jax.diffusion.samplers import make_sampler
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import NotFinite, labels_in_turn, sample_keys
 from ptdit_jax.experiment.generate import generate as generate_samples
 from ptdit_jax.parallel.mesh import make_mesh
+from ptdit_jax.sample import __main__ as sample
 
 
 def network(params, x, t, label, keys):

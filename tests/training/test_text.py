@@ -7,8 +7,9 @@ import pytest
 
 from configs import common
 from data_pipelines.text import NULL_FILE, write_null
-from ptdit_jax import sample, train
+from ptdit_jax import train
 from ptdit_jax.experiment import null_text
+from ptdit_jax.sample import __main__ as sample
 
 LENGTH, DIM = 5, 12
 CONFIG = {

@@ -11,7 +11,8 @@ import jax
 import numpy as np
 import pytest
 
-from ptdit_jax import cli, sample, train
+from ptdit_jax import cli, train
+from ptdit_jax.sample import __main__ as sample
 from tests.training import runs
 
 

@@ -1,0 +1,1 @@
+"""Pictures, films and turntables from a trained model: `python -m ptdit_jax.sample`."""
