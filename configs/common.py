@@ -231,11 +231,13 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.sde_last_step = "euler"
     # Time at which that step starts, 0.04 in SiT; 0 = that of an even step, 1 / steps.
     sampling.sde_last_step_size = 0.0
-    # Fewer computations a picture (docs/cache.md): "none"; "magcache", evaluations whose blocks are skipped by MagCache's
-    # rule (arXiv 2506.09045), for which magcache.json of the run's folder has what `ptdit_jax.sample.calibrate` measured;
-    # "global", proxies and their injection computed at every cache_every-th evaluation only (family ptdit).
+    # Fewer computations a picture (docs/cache.md): "none"; "magcache", all blocks are skipped at some evaluations, by
+    # MagCache's rule (arXiv 2506.09045), from what `sample --calibrate-cache` measured; "global", proxies and their
+    # injection are computed at every cache_every-th evaluation only (family ptdit).
     sampling.cache = "none"
-    sampling.cache_threshold = 0.06  # magcache: error of the evaluations skipped in a row stays below; 0 skips none
+    sampling.cache_threshold = (
+        0.06  # magcache: error of the evaluations skipped in a row stays below; 0 skips none
+    )
     sampling.cache_skips = 3  # magcache: evaluations skipped in a row, at most
     sampling.cache_first = 0.2  # magcache: share of the evaluations, the first ones, that is never skipped
     sampling.cache_every = 2  # global: 1 computes at every evaluation

@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ptdit_jax import files
+from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.diffusion import caching
+from ptdit_jax.diffusion import Objective, caching
+from ptdit_jax.experiment.build import Experiment
 
 FILE = "magcache.json"
 """In a run's folder: what `save` wrote."""
+HOW = "`python -m ptdit_jax.sample --checkpoint DIR --calibrate-cache`"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,19 +78,69 @@ def make_plan(sampling: Any, evaluations: int, calibration: Calibration | None) 
     if sampling.cache != "magcache":
         return Plan("nothing", np.zeros(evaluations, bool))
     if calibration is None:
-        raise ValueError(
-            f"sampling.cache='magcache' needs {FILE} in the run's folder, which `python -m ptdit_jax.sample.calibrate "
-            "--checkpoint DIR` measures"
-        )
+        raise ValueError(f"sampling.cache='magcache' needs {FILE} in the run's folder; {HOW} writes it")
     for field in ("sampler", "time_grid"):
-        if sampling[field] != getattr(calibration, field):
+        measured = getattr(calibration, field)
+        if sampling[field] != measured:
             raise ValueError(
-                f"sampling.cache='magcache': {FILE} was measured with sampling.{field}={getattr(calibration, field)!r}, "
-                f"not {sampling[field]!r}; measure it again with `python -m ptdit_jax.sample.calibrate`"
+                f"sampling.cache='magcache': {FILE} was measured with sampling.{field}={measured!r}, not "
+                f"{sampling[field]!r}; {HOW} measures it again"
             )
     ratios = caching.resampled(np.array(calibration.ratios), evaluations)
     options = {"threshold": sampling.cache_threshold, "skips": sampling.cache_skips}
     return Plan("blocks", caching.magcache(ratios, **options, first=sampling.cache_first))
+
+
+class Meter:
+    """Measures the ratios of a `Calibration` while samples are made without reuse: the `observe` of `Steps`."""
+
+    def __init__(self, experiment: Experiment):
+        """Start to measure samples of an experiment."""
+        layout = experiment.layout
+        self.ratios: dict[int, list[float]] = {}  # by the number of the evaluation, one of each batch
+        self._valid = layout.gathered(layout.valid)  # (M, n): padding is no token
+        self._before: jax.Array | None = None
+        self._norms = jax.jit(lambda residual: jnp.linalg.norm(residual.astype(jnp.float32), axis=-1))
+
+    def __call__(self, number: int, residual: jax.Array) -> None:
+        """One evaluation; residual is (B, m, n, D), with guidance (2B, m, n, D)."""
+        norms = self._norms(residual)  # (B, m, n)
+        ratio = 1.0
+        if number > 0:
+            assert self._before is not None
+            ratio = float(_mean_ratio(norms, self._before, self._valid))
+        self.ratios.setdefault(number, []).append(ratio)
+        self._before = norms
+
+    def calibration(self, sampling: Any, *, samples: int, checkpoint: str) -> Calibration:
+        """What was measured; arguments as the fields of `Calibration`.
+
+        Raises:
+          RunError: the ratios are not positive and finite.
+        """
+        ratios = tuple(float(np.mean(self.ratios[number])) for number in sorted(self.ratios))
+        if not all(math.isfinite(ratio) and ratio > 0 for ratio in ratios):
+            raise cli.RunError(
+                "the blocks of this network add nothing, or what is not finite: MagCache has no ratios"
+            )
+        facts = {name: sampling[name] for name in ("sampler", "time_grid", "steps", "guidance")}
+        return Calibration(ratios, **facts, samples=samples, checkpoint=checkpoint)
+
+
+@jax.jit
+def _mean_ratio(norms: jax.Array, before: jax.Array, valid: jax.Array) -> jax.Array:
+    """The mean over samples and real tokens of the ratio of norms (B, m, n)."""
+    return jnp.mean(norms / before, where=jnp.broadcast_to(valid, norms.shape))
+
+
+def describe(sampling: Any, objective: Objective, calibration: Calibration | None) -> str:
+    """What `make_plan` makes of the fields, a line, or "" where nothing is reused by them.
+
+    Raises:
+      ValueError: see `make_plan`.
+    """
+    plan = make_plan(sampling, rules.make_sampling(objective, sampling).evaluations, calibration)
+    return "" if sampling.cache == "none" else f"cache {sampling.cache}: {plan}\n"
 
 
 def load(folder: Path) -> Calibration | None:

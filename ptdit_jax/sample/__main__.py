@@ -29,7 +29,7 @@ from ptdit_jax import cli, files, plots
 from ptdit_jax import config as rules
 from ptdit_jax.diffusion.grids import SDE_LAST_STEPS
 from ptdit_jax.diffusion.samplers import SAMPLERS
-from ptdit_jax.experiment import live_text, null_text, results
+from ptdit_jax.experiment import caching, live_text, null_text, results
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 from ptdit_jax.experiment.pretrained import load_params
@@ -49,6 +49,11 @@ OVERRIDES = (
     "sde_last_step_size",
     "ema",
     "batch",
+    "cache",
+    "cache_threshold",
+    "cache_skips",
+    "cache_first",
+    "cache_every",
 )
 """Fields of `sampling` that have a flag."""
 SUFFIXES = (*plots.STILL, *plots.MOVING, ".npy")
@@ -90,6 +95,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     add("--sde-last-step", choices=SDE_LAST_STEPS, help="how sde ends; SiT: mean")
     add("--sde-last-step-size", type=float, metavar="T", help="time at which that step starts; SiT: 0.04")
+    add("--cache", choices=rules.CHOICES["sampling.cache"], help="fewer computations a sample: docs/cache.md")
+    add(
+        "--cache-threshold",
+        type=float,
+        metavar="E",
+        help="magcache: error that skipped evaluations stay below",
+    )
+    add("--cache-skips", type=int, metavar="N", help="magcache: evaluations skipped in a row, at most")
+    add(
+        "--cache-first", type=float, metavar="SHARE", help="magcache: share of them, the first, never skipped"
+    )
+    add("--cache-every", type=int, metavar="K", help="global: proxies are computed at every K-th evaluation")
+    add("--calibrate-cache", action="store_true", help="also measure magcache.json, beside the checkpoints")
     add("--seed", type=int, default=0, help="of the noise (default 0)")
     add("--ema", type=float, help="decay of the average that is sampled, 0 = the raw parameters")
     add("--batch", type=int, help="samples made together")
@@ -123,8 +141,8 @@ def main(args: argparse.Namespace) -> int:
                 raise ValueError(f"{name}={path} is the file of --text, which it would overwrite")
 
     # --- config
-    for name in ("guidance", "ema"):
-        cli.check_finite(getattr(args, name), f"--{name}")
+    for name in ("guidance", "ema", "cache_threshold", "cache_first"):
+        cli.check_finite(getattr(args, name), f"--{name.replace('_', '-')}")
     step = checkpoint.find(args.checkpoint)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
     for name in OVERRIDES:
@@ -157,6 +175,14 @@ def main(args: argparse.Namespace) -> int:
         plots.check_size(picture, (args.count, *experiment.shape), names)
     cli.enable_compilation_cache()
 
+    folder = null_text.folder_of(step)
+    calibration = caching.load(folder)
+    meter = caching.Meter(experiment) if args.calibrate_cache else None
+    if meter is None:
+        print(caching.describe(config.sampling, experiment.objective, calibration), end="")
+    else:
+        files.check_file(folder / caching.FILE, "--calibrate-cache")
+
     # --- parameters
     print(f"devices: {environment.describe(devices, chips.host_memory())}")
     name = ema_name(config.sampling.ema)
@@ -167,11 +193,23 @@ def main(args: argparse.Namespace) -> int:
     # --- samples
     try:
         images = generate(
-            experiment, params, labels, text=text, sampling=config.sampling, seed=args.seed, mesh=mesh
+            experiment,
+            params,
+            labels,
+            text=text,
+            sampling=config.sampling,
+            seed=args.seed,
+            mesh=mesh,
+            calibration=calibration,
+            observe=meter,
         )
     except NotFinite as error:
         kept = keep_some(picture or args.out or args.npz, error.samples)
         raise cli.RunError(f"{error}{kept}") from error
+
+    if meter is not None:
+        measured = meter.calibration(config.sampling, samples=args.count, checkpoint=f"{name} of {step}")
+        print(f"MagCache's ratios: {caching.save(measured, folder)}")
 
     # --- what they are written as
     if args.npz:
