@@ -84,7 +84,7 @@ class Steps:
         self._network = None if is_whole else experiment.keeping(self.plan.keep)
         self.traces = {True: 0, False: 0}
         self._compiled: dict[bool, tuple[Any, Any]] = {}
-        donate = {"donate_argnums": 5, "static_argnums": 0}
+        donate: dict[str, Any] = {"donate_argnums": 5, "static_argnums": 0}
         self._step = jax.jit(self._one_step, out_shardings=self.place, **donate)
         self._keep = jax.jit(self._keeping_step, out_shardings=(self.place, None), **donate)
         self._reuse = jax.jit(self._reusing_step, out_shardings=self.place, **donate)
@@ -158,36 +158,32 @@ class Steps:
         return self.method.start(jax.vmap(lambda key: jax.random.normal(key, shape))(keys))
 
     def _one_step(self, guided: bool, params: Any, *arguments: Any) -> State:
-        return self._evaluate(guided, functools.partial(self.experiment.network, params), *arguments)
+        return self._evaluate(guided, functools.partial(self.experiment.network, params), arguments)
 
     def _keeping_step(self, guided: bool, params: Any, *arguments: Any) -> tuple[State, Kept]:
         assert self._network is not None
         network, kept = self._network, None
 
-        def keeping(*inputs: Any) -> jax.Array:  # which an evaluation calls once
+        # An evaluation calls it once.
+        def keeping(x: jax.Array, t: jax.Array, condition: Any, keys: jax.Array) -> jax.Array:
             nonlocal kept
-            output, kept = network(params, *inputs, None)
+            output, kept = network(params, x, t, condition, keys, None)
             return output
 
-        return self._evaluate(guided, keeping, *arguments), kept
+        return self._evaluate(guided, keeping, arguments), kept
 
     def _reusing_step(self, guided: bool, params: Any, *arguments: Any) -> State:
         assert self._network is not None
-        network, (*arguments, kept) = self._network, arguments
-        return self._evaluate(guided, lambda *inputs: network(params, *inputs, kept)[0], *arguments)
+        network, kept = self._network, arguments[-1]
 
-    def _evaluate(
-        self,
-        guided: bool,
-        network: Callable,
-        keys: jax.Array,
-        given: Any,
-        scale: jax.Array,
-        state: State,
-        number: jax.Array,
-        row: Any,
-    ) -> State:
+        def reusing(x: jax.Array, t: jax.Array, condition: Any, keys: jax.Array) -> jax.Array:
+            return network(params, x, t, condition, keys, kept)[0]
+
+        return self._evaluate(guided, reusing, arguments[:-1])
+
+    def _evaluate(self, guided: bool, network: Callable, arguments: tuple[Any, ...]) -> State:
         """One row of the sampler; `network` is called with x, t, condition and keys."""
+        keys, given, scale, state, number, row = arguments
         self.traces[guided] += 1
         fold_and_split = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, number)))
         # (N,) each: a sample's noise comes from its own key

@@ -33,7 +33,11 @@ def make_sharded_network(
     """`denoising.make_network`, over a mesh; arguments as of `make_sharded_keeping_network`."""
     how: dict[str, Any] = {"layout": layout, "patch": patch, "window": window, "proxy_ratio": proxy_ratio}
     keeping = make_sharded_keeping_network(graphdef, abstract, mesh, "nothing", **how)
-    return lambda *arguments: keeping(*arguments, None)[0]
+
+    def network(params: Any, x: jax.Array, t: jax.Array, condition: Condition, keys: jax.Array) -> jax.Array:
+        return keeping(params, x, t, condition, keys, None)[0]
+
+    return network
 
 
 def make_sharded_keeping_network(
