@@ -64,6 +64,7 @@ def build(
     frames: int = 0,
     height: int = 0,
     width: int = 0,
+    pixel_frames: int = 0,
     null_text: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Experiment:
     """Build what a valid config describes.
@@ -74,6 +75,7 @@ def build(
       frames: latent frames of a sample; 0 = those of `config.data`, here and below.
       height: latent rows.
       width: latent columns.
+      pixel_frames: frames of the decoded sample, where that has other than `frames`.
       null_text: states (L, E) and mask (L,) of the empty caption, for a text-conditional network.  Without them NaN has
         their place, for what neither trains a null condition nor guides by one.
 
@@ -124,7 +126,7 @@ def build(
         null=null,
         batch=batch,
         layout=layout,
-        objective=rules.make_objective(config, **size),
+        objective=rules.make_objective(config, **size, pixel_frames=pixel_frames),
         network=_precise(network, config.numerics.matmul_precision),
         keeping=lambda keep: _precise(keeping(keep), config.numerics.matmul_precision),
         init=lambda key: nnx.to_pure_dict(nnx.split(create(key), nnx.Param)[1]),

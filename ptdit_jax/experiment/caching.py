@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ptdit_jax import cli, files
-from ptdit_jax import config as rules
-from ptdit_jax.diffusion import Objective, caching
+from ptdit_jax.diffusion import caching
 from ptdit_jax.experiment.build import Experiment
 
 FILE = "magcache.json"
@@ -133,14 +132,12 @@ def _mean_ratio(norms: jax.Array, before: jax.Array, valid: jax.Array) -> jax.Ar
     return jnp.mean(norms / before, where=jnp.broadcast_to(valid, norms.shape))
 
 
-def describe(sampling: Any, objective: Objective, calibration: Calibration | None) -> str:
-    """What `make_plan` makes of the fields, a line, or "" where nothing is reused by them.
-
-    Raises:
-      ValueError: see `make_plan`.
-    """
-    plan = make_plan(sampling, rules.make_sampling(objective, sampling).evaluations, calibration)
-    return "" if sampling.cache == "none" else f"cache {sampling.cache}: {plan}\n"
+def settings(sampling: Any) -> dict[str, Any]:
+    """The fields that say how samples were cached; none where they were not."""
+    fields = {"magcache": ("threshold", "skips", "first"), "global": ("every",)}
+    if sampling.cache not in fields:
+        return {}
+    return {"cache": sampling.cache} | {f"cache_{f}": sampling[f"cache_{f}"] for f in fields[sampling.cache]}
 
 
 def load(folder: Path) -> Calibration | None:

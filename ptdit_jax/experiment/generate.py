@@ -72,7 +72,7 @@ def sample_keys(
     """
     turns = turns_of(labels) if turns is None else turns
 
-    def fold(root: jax.Array, label: jax.Array, turn: jax.Array) -> jax.Array:
+    def fold(root: Any, label: Any, turn: Any) -> jax.Array:
         return jax.random.fold_in(jax.random.fold_in(root, label), turn)
 
     if isinstance(seed, np.ndarray):

@@ -14,6 +14,7 @@ from data_pipelines.text import caption_of, pad_all
 from ptdit_jax import evaluation, files, plots
 from ptdit_jax.experiment import caching, live_text
 from ptdit_jax.experiment.build import Experiment
+from ptdit_jax.experiment.decoding import Decoder, is_drawn
 from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 
 NAMES = ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json")
@@ -25,14 +26,9 @@ def clear(workdir: Path) -> None:
         (workdir / name).unlink(missing_ok=True)
 
 
-def is_visible(config: Any) -> bool:
-    """Whether the samples of a config are pixels, grey or RGB; others are latents."""
-    return config.data.pixels_per_latent == 1 and config.model.channels in (1, 3)
-
-
 def is_complete(config: Any, workdir: Path) -> bool:
     """Whether a run's folder holds all that `finish` makes."""
-    samples = "samples.png" if is_visible(config) else "samples.npz"
+    samples = "samples.png" if is_drawn(config) else "samples.npz"
     verdict = () if config.evaluation.name == "none" else ("evaluation.json",)
     return all((workdir / name).exists() for name in ("loss.png", samples, *verdict))
 
@@ -53,7 +49,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     is_host = jax.process_index() == 0
     if is_host and not (workdir / "loss.png").exists():
         files.write(workdir / "loss.png", lambda draft: plots.loss_curve(workdir / "metrics.csv", draft))
-    samples = workdir / ("samples.png" if is_visible(config) else "samples.npz")
+    samples = workdir / ("samples.png" if is_drawn(config) else "samples.npz")
     verdict, judged = workdir / "evaluation.json", evaluation.find(config.evaluation.name)
     wanted = 0 if samples.exists() else config.sampling.count
     if judged is not None and not verdict.exists():
@@ -74,7 +70,8 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
         except NotFinite as error:
             images, problem = error.samples, error
         if is_host and not samples.exists() and len(images) >= config.sampling.count:
-            _draw(samples, images[: config.sampling.count], asked)
+            first = images[: config.sampling.count]
+            _draw(samples, Decoder(config)(first) if is_drawn(config) else first, asked)
         if problem is not None:
             raise problem
         if is_host and judged is not None and not verdict.exists():

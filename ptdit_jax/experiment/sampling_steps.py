@@ -39,6 +39,7 @@ class Steps:
       batch: B.
       plan: which evaluations reuse what of earlier ones; where some do, there are two programs of each, one that keeps
         and one that reuses.
+      seconds: that compiling took.
       traces: how often a step was traced, by whether it was guided; once each, however many samples are made.
     """
 
@@ -83,6 +84,7 @@ class Steps:
         is_whole = observe is None and not self.plan.reuse.any()  # then there is nothing to keep
         self._network = None if is_whole else experiment.keeping(self.plan.keep)
         self.traces = {True: 0, False: 0}
+        self.seconds = 0.0
         self._compiled: dict[bool, tuple[Any, Any]] = {}
         donate: dict[str, Any] = {"donate_argnums": 5, "static_argnums": 0}
         self._step = jax.jit(self._one_step, out_shardings=self.place, **donate)
@@ -117,8 +119,10 @@ class Steps:
             before = time.perf_counter()
             arguments = (params, keys, given, amount, self.start(keys), np.uint32(0), self.rows[0])
             self._compiled[guided] = self._compile(guided, arguments)
+            seconds = time.perf_counter() - before
+            self.seconds += seconds
             if not silent:
-                print(f"{time.perf_counter() - before:.1f} s", flush=True)
+                print(f"{seconds:.1f} s", flush=True)
         full, reusing = self._compiled[guided]
         given_all = (params, keys, given, amount)
         kept: Kept = None
