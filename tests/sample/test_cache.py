@@ -31,7 +31,8 @@ def test_magcache_is_calibrated_then_used_and_said(run, tmp_path, capsys):
     capsys.readouterr()
     assert run(config, f"--show={picture}") == 0
     shown = capsys.readouterr().out
-    assert "magcache" in shown and "cache_skips" in shown
+    assert "magcache" in shown
+    assert "cache_skips" in shown
 
 
 @pytest.mark.parametrize("value", ["nan", "-1"])
