@@ -237,6 +237,16 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.sde_last_step = "euler"
     # Time at which that step starts, 0.04 in SiT; 0 = that of an even step, 1 / steps.
     sampling.sde_last_step_size = 0.0
+    # Fewer computations a picture (docs/cache.md): "none"; "magcache", all blocks are skipped at some evaluations, by
+    # MagCache's rule (arXiv 2506.09045), from what `sample --calibrate-cache` measured; "global", proxies and their
+    # injection are computed at every cache_every-th evaluation only (family ptdit).
+    sampling.cache = "none"
+    sampling.cache_threshold = (
+        0.06  # magcache: error of the evaluations skipped in a row stays below; 0 skips none
+    )
+    sampling.cache_skips = 3  # magcache: evaluations skipped in a row, at most
+    sampling.cache_first = 0.2  # magcache: share of the evaluations, the first ones, that is never skipped
+    sampling.cache_every = 2  # global: 1 computes at every evaluation
     sampling.count = 64  # samples in the picture that a run ends with
     sampling.batch = 64  # samples made together (with guidance the network sees twice as many)
     sampling.seed = 0  # of the noise of that picture and of the samples judged

@@ -1,7 +1,7 @@
 """Text-conditional PT-DiT on the 8x8 digits of `c2i_digits`, each with a caption such as "a handwritten three".
 
 launch/run.sh --config configs/t2i_digits.py
-.venv/bin/python -m ptdit_jax.sample --checkpoint runs/t2i_digits --caption "a handwritten three" --count 16
+.venv/bin/python -m ptdit_jax.sample --checkpoint runs/t2i_digits --prompt "a handwritten three" --count 16
 
 The text states are the bytes of the caption (`data_pipelines.captions`), so that nothing is downloaded and nothing
 encodes but the network itself.

@@ -77,6 +77,9 @@ def problems(config: Config) -> Iterator[str]:
     if config.model.family != "ptdit":
         yield f"{name} must be () with model.family={config.model.family!r}, which has no proxies"
         return
+    if config.sampling.cache != "none":
+        cache = f"sampling.cache={config.sampling.cache!r}"
+        yield f"{name} must be () with {cache}: what is kept of one ratio is none of another"
     tokens = set()
     for part in parts(config):
         ratio = part.config.compression.fixed

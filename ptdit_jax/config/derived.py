@@ -62,8 +62,12 @@ def architecture(config: Config) -> models.Architecture:
     return models.architecture(config.model, clipped, learn_variance=config.diffusion.learn_variance)
 
 
-def make_objective(config: Config, *, frames: int = 0, height: int = 0, width: int = 0):
+def make_objective(
+    config: Config, *, frames: int = 0, height: int = 0, width: int = 0, pixel_frames: int = 0
+):
     """The diffusion objective of a config for samples of `config.data`, or of another latent size.
+
+    `pixel_frames` are those of the decoded sample; 0 = `frames`, or those of `config.data`.
 
     Raises:
       ValueError: for an impossible `config.diffusion`.
@@ -74,7 +78,7 @@ def make_objective(config: Config, *, frames: int = 0, height: int = 0, width: i
         height_px=(height or data.height) * data.pixels_per_latent,
         width_px=(width or data.width) * data.pixels_per_latent,
         latent_frames=frames or data.frames,
-        pixel_frames=frames or data.pixel_frames or data.frames,
+        pixel_frames=pixel_frames or frames or data.pixel_frames or data.frames,
     )
 
 

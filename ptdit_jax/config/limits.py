@@ -25,6 +25,7 @@ CHOICES = {
     "text_encoder.dtype": ("float32", "bfloat16"),
     "train.on_nonfinite": ("stop", "skip"),
     "checkpoint.on_damage": ("stop", "previous"),
+    "sampling.cache": ("none", "magcache", "global"),
     "encode.clip": ("start", "middle"),
     "encode.no_caption": ("skip", "empty"),
 }
@@ -91,6 +92,10 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "sampling.steps": ("at most 100000", lambda v: v <= 100_000),
     "sampling.guidance": ("at least 0 (1 for none)", lambda v: v >= 0),
     "sampling.guidance_channels": ("at least 0 (0 for all channels)", lambda v: v >= 0),
+    "sampling.cache_threshold": ("at least 0 (0 skips none)", lambda v: v >= 0),
+    "sampling.cache_skips": ("at least 1", lambda v: v >= 1),
+    "sampling.cache_first": ("in [0, 1]", lambda v: 0 <= v <= 1),
+    "sampling.cache_every": ("at least 1 (1 computes at every evaluation)", lambda v: v >= 1),
     "sampling.seed": ("in [0, 2**32)", lambda v: 0 <= v < 2**32),
     "evaluation.count": ("at least 1", lambda v: v >= 1),
     "compression.video_frames": ("at least 1", lambda v: v >= 1),

@@ -179,6 +179,11 @@ def _sampling(config: Config) -> Iterable[str]:
     interval = sampling.guidance_interval
     if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
         yield f"sampling.guidance_interval={interval} must be (low, high) with 0 <= low <= high <= 1"
+    if sampling.cache == "global" and (config.model.family != "ptdit" or not config.model.giim):
+        yield (
+            f"sampling.cache='global' keeps what proxies inject: model.family={config.model.family!r} with "
+            f"model.giim={config.model.giim} has none; 'magcache' serves every network"
+        )
     if sampling.guidance_channels > config.model.channels:
         yield (
             f"sampling.guidance_channels={sampling.guidance_channels} must be at most model.channels="

@@ -168,6 +168,17 @@ class TextEncoder:
             found |= {int(i): states[row, : lengths[i]].astype(dtype) for row, i in enumerate(part)}
         return [found[i] for i in range(len(captions))]
 
+    def cut(self, captions: Sequence[str]) -> list[int]:
+        """Which captions have more than L tokens, so that their ends are not seen."""
+        mask = self._tokenizer([self._clean(caption) for caption in captions], self.length + 1)[1]
+        return np.flatnonzero(mask.sum(1) > self.length).tolist()
+
+    def free(self) -> None:
+        """Give the memory of the parameters back at once; nothing is encoded afterwards."""
+        for leaf in jax.tree.leaves(self.params):
+            leaf.delete()
+        self.params = None
+
     def null(self) -> np.ndarray:
         """The states (l, E) float32 of "", in float32 whatever the dtype, which harms those of "" most."""
         return null_of(self._section, length=self.length)

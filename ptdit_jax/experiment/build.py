@@ -20,10 +20,10 @@ from ptdit_jax.config.by_time import holds
 from ptdit_jax.diffusion import Objective
 from ptdit_jax.diffusion.spans import Span
 from ptdit_jax.experiment import live_text
-from ptdit_jax.experiment.sharded_network import make_sharded_network
+from ptdit_jax.experiment.sharded_network import make_sharded_keeping_network, make_sharded_network
 from ptdit_jax.models.window import Windowing
 from ptdit_jax.parallel.axes import CONTEXT
-from ptdit_jax.training.denoising import Network, make_network
+from ptdit_jax.training.denoising import KeepingNetwork, Network, make_keeping_network, make_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Experiment:
       layout: how the tokens of a sample are cut into windows.
       objective: what is predicted, and the path.
       network: see `denoising.Network`, at the window of `layout`.
+      keeping: one of `models.ptdit.KEEPS` -> that network as a `denoising.KeepingNetwork`.
       init: key -> the network's parameters, a nested dict.
       abstract: the parameters without their values, with the names of their axes.
       prng: the implementation of keys, `numerics.prng`.
@@ -54,6 +55,7 @@ class Experiment:
     layout: Windowing
     objective: Objective
     network: Network
+    keeping: Callable[[str], KeepingNetwork]
     init: Callable[[jax.Array], dict[str, Any]]
     abstract: nnx.State
     prng: str
@@ -71,6 +73,7 @@ def build(
     frames: int = 0,
     height: int = 0,
     width: int = 0,
+    pixel_frames: int = 0,
     null_text: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Experiment:
     """Build what a valid config describes.
@@ -81,6 +84,7 @@ def build(
       frames: latent frames of a sample; 0 = those of `config.data`, here and below.
       height: latent rows.
       width: latent columns.
+      pixel_frames: frames of the decoded sample, where that has other than `frames`.
       null_text: states (L, E) and mask (L,) of the empty caption, for a text-conditional network.  Without them NaN has
         their place, for what neither trains a null condition nor guides by one.
 
@@ -89,9 +93,8 @@ def build(
     """
     ratios = rules.parts(config)
     if len(ratios) > 1:
-        own = functools.partial(
-            build, mesh=mesh, frames=frames, height=height, width=width, null_text=null_text
-        )
+        size = {"frames": frames, "height": height, "width": width, "pixel_frames": pixel_frames}
+        own = functools.partial(build, mesh=mesh, null_text=null_text, **size)
         return _by_time([(part.spans, own(part.config)) for part in ratios])
     config = next(part.config for part in ratios)
     data, model = config.data, config.model
@@ -109,13 +112,14 @@ def build(
     shape = (model.channels, frames or data.frames, height or data.height, width or data.width)
     parts = 1 if mesh is None else mesh.shape.get(CONTEXT, 1)
     layout = module.layout(shape[1:], window, config.compression.proxy or None, parts)
-    options = {"window": window, "proxy_ratio": config.compression.proxy}
+    options: dict[str, Any] = {"window": window, "proxy_ratio": config.compression.proxy}
     if mesh is None or mesh.size == 1:
         network = make_network(graphdef, **options)
+        keeping = functools.partial(make_keeping_network, graphdef, **options)
     else:
-        network = make_sharded_network(
-            graphdef, abstract, mesh, layout=layout, patches=module.arch.patches, **options
-        )
+        options |= {"layout": layout, "patches": module.arch.patches}
+        network = make_sharded_network(graphdef, abstract, mesh, **options)
+        keeping = functools.partial(make_sharded_keeping_network, graphdef, abstract, mesh, **options)
     batch: dict[str, tuple[tuple[int, ...], Any]] = {"x": (shape, jnp.float32)}
     null, text = None, None
     if model.condition == "class":
@@ -137,8 +141,9 @@ def build(
         null=null,
         batch=batch,
         layout=layout,
-        objective=rules.make_objective(config, **size),
+        objective=rules.make_objective(config, **size, pixel_frames=pixel_frames),
         network=_precise(network, config.numerics.matmul_precision),
+        keeping=lambda keep: _precise(keeping(keep), config.numerics.matmul_precision),
         init=lambda key: nnx.to_pure_dict(nnx.split(create(key), nnx.Param)[1]),
         abstract=abstract,
         prng=config.numerics.prng,
@@ -157,10 +162,13 @@ def _by_time(parts: list[tuple[tuple[Span, ...], Experiment]]) -> Experiment:
             jnp.asarray(numbers, jnp.int32)[interval], networks, params, x, t, condition, keys
         )
 
-    first = parts[0][1]
+    def keeping(keep: str) -> KeepingNetwork:
+        raise ValueError(f"compression.by_time must be (): what is kept ({keep!r}) lies as its ratio has it")
+
     return dataclasses.replace(
-        first,
+        parts[0][1],
         network=network,
+        keeping=keeping,
         parts=tuple(
             dataclasses.replace(part, objective=dataclasses.replace(part.objective, spans=spans))
             for spans, part in parts
@@ -168,10 +176,10 @@ def _by_time(parts: list[tuple[tuple[Span, ...], Experiment]]) -> Experiment:
     )
 
 
-def _precise(network: Network, precision: str) -> Network:
+def _precise(network: Callable, precision: str) -> Callable:
     """A network whose matrix products, and those of its gradient, have a precision whatever JAX's default is."""
 
-    def precise(*arguments: Any) -> jax.Array:
+    def precise(*arguments: Any) -> Any:
         with jax.default_matmul_precision(precision):
             return network(*arguments)
 

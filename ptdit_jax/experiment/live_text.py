@@ -6,6 +6,7 @@ stored states.  The encoder's parameters are an argument of the step that nothin
 Shapes: B samples a step over all devices, K captions, L text tokens of the model, E text features.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from ptdit_jax.progress import track
 
 Tokens = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 """Captions -> ids (K, L) int32 and mask (K, L) bool."""
+NAMED = 40  # letters of a caption that a warning shows
 
 
 def is_live(config: Any) -> bool:
@@ -98,6 +100,9 @@ def encode(config: Any, captions: Sequence[str], mesh: Mesh | None = None) -> tu
 def unpadded(config: Any, captions: Sequence[str], mesh: Mesh | None = None) -> list[np.ndarray]:
     """States (l, E) float32 of each caption, as a run of the config is trained with; see `TextEncoder.states`.
 
+    The encoder is read, and its memory is free again when this returns.  A line on standard error names captions that
+    are longer than the text of the model.
+
     Raises:
       ValueError: the encoder cannot be read, or has other features than the model takes.
     """
@@ -110,6 +115,14 @@ def unpadded(config: Any, captions: Sequence[str], mesh: Mesh | None = None) -> 
         )
     dtype = np.float32 if is_live(config) else ml_dtypes.bfloat16  # what it was trained with
     states = encoder.states(captions, dtype=dtype)
+    if jax.process_index() == 0:
+        for number in encoder.cut(captions):
+            start = captions[number][:NAMED] + "..." * (len(captions[number]) > NAMED)
+            print(
+                f"warning: caption {start!r} has more than model.text_length={length} tokens; its end is not seen",
+                file=sys.stderr,
+            )
+    encoder.free()
     return [part.astype(np.float32) for part in states]
 
 

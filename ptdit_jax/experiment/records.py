@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from data_pipelines import open_source, values
 from ptdit_jax import files
 from ptdit_jax.experiment import live_text
-from ptdit_jax.experiment.results import is_visible
+from ptdit_jax.experiment.decoding import is_visible
 
 NAMED = 8  # records that a message names at most
 

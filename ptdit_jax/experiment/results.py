@@ -13,8 +13,9 @@ from data_pipelines import open_source
 from data_pipelines.sources import rolled_back
 from data_pipelines.text import caption_of, pad_all
 from ptdit_jax import evaluation, files, plots
-from ptdit_jax.experiment import live_text
+from ptdit_jax.experiment import caching, live_text
 from ptdit_jax.experiment.build import Experiment
+from ptdit_jax.experiment.decoding import Decoder, is_drawn
 from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 
 NAMES = ("loss.png", "samples.png", "samples_rolled.png", "samples.gif", "samples.npz", "evaluation.json")
@@ -26,14 +27,9 @@ def clear(workdir: Path) -> None:
         (workdir / name).unlink(missing_ok=True)
 
 
-def is_visible(config: Any) -> bool:
-    """Whether the samples of a config are pixels, grey or RGB; others are latents."""
-    return config.data.pixels_per_latent == 1 and config.model.channels in (1, 3)
-
-
 def is_complete(config: Any, workdir: Path) -> bool:
     """Whether a run's folder holds all that `finish` makes."""
-    samples = "samples.png" if is_visible(config) else "samples.npz"
+    samples = "samples.png" if is_drawn(config) else "samples.npz"
     verdict = () if config.evaluation.name == "none" else ("evaluation.json",)
     return all((workdir / name).exists() for name in ("loss.png", samples, *verdict))
 
@@ -54,7 +50,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     is_host = jax.process_index() == 0
     if is_host and not (workdir / "loss.png").exists():
         files.write(workdir / "loss.png", lambda draft: plots.loss_curve(workdir / "metrics.csv", draft))
-    samples = workdir / ("samples.png" if is_visible(config) else "samples.npz")
+    samples = workdir / ("samples.png" if is_drawn(config) else "samples.npz")
     verdict, judged = workdir / "evaluation.json", evaluation.find(config.evaluation.name)
     wanted = 0 if samples.exists() else config.sampling.count
     if judged is not None and not verdict.exists():
@@ -62,23 +58,23 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     if wanted:
         asked = ask(config, experiment, wanted, mesh)
         problem: NotFinite | None = None
+        arguments: dict[str, Any] = {"text": asked.text, "sampling": config.sampling, "mesh": mesh}
         try:
             images = generate(
                 experiment,
                 params,
                 asked.numbers,
-                text=asked.text,
-                sampling=config.sampling,
                 seed=config.sampling.seed,
-                mesh=mesh,
+                calibration=_calibration(config, workdir, experiment, params, asked, arguments),
+                **arguments,
             )
         except NotFinite as error:
             images, problem = error.samples, error
         if is_host and not samples.exists() and len(images) >= config.sampling.count:
-            _draw(samples, images[: config.sampling.count], asked)
+            first = images[: config.sampling.count]
+            _draw(samples, Decoder(config)(first) if is_drawn(config) else first, asked)
             if config.data.name == "signal_digits":
-                rolled = rolled_back(images[: config.sampling.count])
-                _draw(workdir / "samples_rolled.png", rolled, asked)
+                _draw(workdir / "samples_rolled.png", rolled_back(first), asked)
         if problem is not None:
             raise problem
         if is_host and judged is not None and not verdict.exists():
@@ -91,6 +87,23 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
         if verdict.exists():
             print(json.loads(verdict.read_text())["text"])
         print("see " + ", ".join(str(workdir / n) for n in (*NAMES, "metrics.csv") if (workdir / n).exists()))
+
+
+def _calibration(
+    config: Any, workdir: Path, experiment: Experiment, params: Any, asked: "Asked", arguments: dict[str, Any]
+) -> caching.Calibration | None:
+    """MagCache's calibration, where samples are made with it, measured here if that was not done before."""
+    found = caching.load(workdir)
+    if config.sampling.cache != "magcache" or found is not None:
+        return found
+    meter, numbers = caching.Meter(experiment), asked.numbers[: config.sampling.batch]
+    seed = config.sampling.seed
+    generate(experiment, params, numbers, seed=seed, observe=meter, description="calibrate", **arguments)
+    facts = {"samples": len(numbers), "checkpoint": f"the end of {config.train.steps} steps"}
+    found = meter.calibration(config.sampling, **facts)
+    if jax.process_index() == 0:
+        caching.save(found, workdir)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ptdit_jax import config as rules
 from ptdit_jax.encoders import autoencoder, text
 from ptdit_jax.experiment import by_time
 from ptdit_jax.experiment.build import Experiment, build
+from ptdit_jax.experiment.decoding import factor_of, is_drawn
 from ptdit_jax.experiment.live_text import is_live
 from ptdit_jax.experiment.null_text import NullText
 from ptdit_jax.experiment.program import Program
@@ -90,6 +91,8 @@ def check_data(config: Any) -> None:
     Raises:
       ValueError: they are others, or an encoder cannot be read.
     """
+    if is_drawn(config):
+        factor_of(config)  # which a run ends with
     sources = [member.source for member in members_of(open_source(config.data))]
     indexes = [source.index for source in sources if isinstance(source, ShardedDataset)]
     if not indexes:

@@ -5,7 +5,7 @@ W/q of the patch p x q; m windows of this device, n tokens a window, D width, L 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,9 @@ from ptdit_jax.models.window import (
 from ptdit_jax.parallel.axes import CONTEXT, whole
 
 Condition = jax.Array | tuple[jax.Array, jax.Array] | None
+Kept = Any
+KEEPS = ("nothing", "blocks", "global")
+"""What `PTDiT.with_kept` keeps: what all blocks together add to the tokens, or what each block's proxies inject."""
 
 
 class Slabs(NamedTuple):
@@ -165,6 +168,42 @@ class PTDiT(nnx.Module):
         Raises:
           ValueError: if the shapes or the condition are not the network's.
         """
+        how: dict[str, Any] = {"window": window, "proxy_ratio": proxy_ratio, "keys": keys, "slabs": slabs}
+        return self.with_kept(x, t, condition, None, keep="nothing", **how)[0]
+
+    def with_kept(
+        self,
+        x: jax.Array,
+        t: jax.Array,
+        condition: Condition,
+        kept: Kept,
+        *,
+        keep: str,
+        window: Sequence[int],
+        proxy_ratio: Sequence[int] | None = None,
+        keys: jax.Array | None = None,
+        slabs: Slabs | None = None,
+    ) -> tuple[jax.Array, Kept]:
+        """Predict, and keep or reuse what another call at a time nearby would compute again.
+
+        Args:
+          x: as of a call, and so are all that are not named here.
+          t: see there.
+          condition: see there.
+          kept: what an earlier call kept, to be used in the place of computing it; None computes everything.
+          keep: one of `KEEPS`, the same in both calls.
+          window: see a call.
+          proxy_ratio: see there.
+          keys: see there.
+          slabs: see there.
+
+        Returns:
+          The prediction (B, C_out, F, H, W) float32, and what is kept: (B, m, n, D) in the compute dtype with "blocks",
+          a list of (groups, B, m, n, D) for each block of a group with "global", else None.
+
+        Raises:
+          ValueError: if the shapes or the condition are not the network's.
+        """
         arch = self.arch
         if x.ndim != 5 or x.shape[1] != arch.channels:
             raise ValueError(f"x has shape {x.shape}; the network takes (B, {arch.channels}, F, H, W)")
@@ -184,18 +223,22 @@ class PTDiT(nnx.Module):
         if keys is not None:
             split = jax.vmap(lambda key: jax.random.split(key, (arch.groups, arch.group)), out_axes=2)
             keys = split(keys)  # (groups, group, B)
-        z = run_stack(
-            list(self.blocks),
-            z,
-            lambda block, z, keys: block(z, block_emb, text, text_mask, layout, keys),
-            keys,
-            remat=arch.remat,
-            unroll=arch.unroll,
-        )  # (B, m, n, D)
+
+        def call(block: Any, z: jax.Array, keys: jax.Array | None, update: jax.Array | None):
+            given = (z, block_emb, text, text_mask, layout, keys)
+            return block.with_update(*given, update) if keep == "global" else (block(*given), None)
+
+        if keep == "blocks" and kept is not None:
+            z = z + kept
+        else:
+            start, updates = z, kept if keep == "global" else None
+            how: dict[str, Any] = {"remat": arch.remat, "unroll": arch.unroll}
+            z, updates = run_stack(list(self.blocks), z, call, keys, updates, **how)  # (B, m, n, D)
+            kept = updates if keep == "global" else z - start if keep == "blocks" else None
 
         out = merge_and_crop(self.final_layer(z, emb), layout)  # (B, f, h, w, p·q·C_out)
         pattern = "b f h w (p q c) -> b c f (h p) (w q)"
-        return rearrange(out, pattern, p=p, q=q)
+        return rearrange(out, pattern, p=p, q=q), kept
 
     def embed_condition(self, t: jax.Array, condition: Condition, size: Sequence[int]):
         """emb (B, D) float32 of time and class, text (B, L, D) or None, its mask (B, L) bool or None.

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from ptdit_jax.plots.samples import PAPER
+from ptdit_jax.plots.samples import PAPER, SPEED
 
 CODEC = "libx264"
 QUALITY = "12"  # H.264's constant rate factor: 0 without loss, 51 the worst
@@ -20,7 +20,7 @@ def write(
     frames: Sequence[Image.Image],
     path: str | Path,
     *,
-    frames_per_second: float = 8.0,
+    frames_per_second: float = SPEED,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes frames of one size as a film; a row or column of white fills an odd side, which H.264 has not.

@@ -19,6 +19,8 @@ from ptdit_jax.plots import settings as files
 TILE = 64  # pixels that a sample's shorter side is enlarged to, at least
 GAP = 6  # pixels between samples
 STRIP = 2  # pixels between the frames of a film strip
+SPEED = 8.0  # frames a second
+FASTEST = 100  # of them, at most: the shortest frame of a GIF is 1/100 s
 CAPTION = 18  # height of a caption in pixels
 PAPER, INK = 255, 0  # grey levels of background and text
 # What samples are written as, by the suffix of the file in small letters.
@@ -59,8 +61,7 @@ def sample_grid(
     else:
         tiles = films[:, 0]
     columns = columns or _columns(len(tiles), labels)
-    page = _page(tiles, labels, columns, legend)
-    page.save(png_path, quality=95, **files.options(png_path, settings))  # JPEG alone has a quality
+    save([_page(tiles, labels, columns, legend)], png_path, settings=settings)
 
 
 def animation(
@@ -69,7 +70,7 @@ def animation(
     path: str | Path,
     *,
     columns: int | None = None,
-    frames_per_second: float = 8.0,
+    frames_per_second: float = SPEED,
     legend: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> None:
@@ -90,17 +91,31 @@ def animation(
     suffix = Path(path).suffix.lower()
     if suffix not in MOVING:
         raise ValueError(f"{path}: an animation is one of {', '.join(MOVING)}")
-    first, *rest = pages(videos, labels, columns=columns, legend=legend)
-    first.save(
-        path,
-        format=MOVING[suffix],
-        save_all=True,
-        append_images=rest,
-        duration=round(1000 / frames_per_second),
-        loop=0,
-        lossless=True,
-        **files.options(path, settings),
-    )
+    made = pages(videos, labels, columns=columns, legend=legend)
+    save(made, path, frames_per_second=frames_per_second, settings=settings)
+
+
+def frames_of(sample: np.ndarray) -> list[Image.Image]:
+    """The frames of one sample (C, F, H, W) in [-1, 1], pixel for pixel."""
+    pixels = np.moveaxis(to_uint8(sample), 0, -1)  # (F, H, W, C)
+    return [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in pixels]
+
+
+def save(
+    frames: Sequence[Image.Image],
+    path: str | Path,
+    *,
+    frames_per_second: float = SPEED,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes one picture, of a format of `STILL`, or frames as an endless animation, of one of `MOVING`."""
+    suffix, options = Path(path).suffix.lower(), files.options(path, settings)
+    first, *rest = frames
+    if suffix in STILL:
+        first.save(path, quality=95, **options)  # JPEG alone has a quality
+        return
+    moving: dict[str, Any] = {"duration": round(1000 / frames_per_second), "loop": 0, "lossless": True}
+    first.save(path, format=MOVING[suffix], save_all=True, append_images=rest, **moving, **options)
 
 
 def pages(

@@ -1,12 +1,19 @@
 """Sample from a trained model.
 
     python -m ptdit_jax.sample --checkpoint runs/c2i_digits --label 3 --count 16 --guidance 2 --out grid.png
-    python -m ptdit_jax.sample --checkpoint runs/t2i_digits --caption "a handwritten three" --count 16
+    python -m ptdit_jax.sample --checkpoint runs/t2i_digits --prompt "a handwritten three" --count 16
+    python -m ptdit_jax.sample --checkpoint DIR --prompts FILE --negative "blurred" --size 720x1280 --out pictures/
+    python -m ptdit_jax.sample --checkpoint DIR --prompt "a seven moving left" --frames 17 --out film.mp4
     python -m ptdit_jax.sample --checkpoint runs/t2i_xl_1024 --text states.npz --out latents.npy
+    python -m ptdit_jax.sample --show grid.png
+
+Prompts are encoded by the run's text encoder, whose memory is free again before the model is read; latents become
+pictures by the run's autoencoder, batch by batch.  Sizes are in pixels, height first.  A file of --prompts has one a
+line, or ends in .jsonl and has an object a line: {"prompt": "...", "negative": "...", "seed": 1}.
 
 Equal seeds and labels give equal samples, whatever they are made together with: `--label 3` makes the threes
-that are in the picture of all labels.  With text the number of the caption has the label's place.  What is not given
-is as in the config of the run.
+that are in the picture of all labels.  With prompts, the number of the prompt has the label's place: its line, from 0,
+or what "number" in a .jsonl says.  What is not given is as in the config of the run.
 
 states.npz holds the states of a text encoder: text (K, L, E) and mask (K, L), 1 = keep.  Guidance guides by the empty
 caption that the run was trained with; for a model that was not trained here, the file holds it as null_text (L, E)
@@ -18,268 +25,155 @@ Exit code: 0 done; 1 a file cannot be read or written, or samples are not finite
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from data_pipelines import captions
-from data_pipelines.text import NULL_FILE, pad_all, read_captions
 from ptdit_jax import cli, files, plots
 from ptdit_jax import config as rules
-from ptdit_jax.diffusion.grids import SDE_LAST_STEPS
-from ptdit_jax.diffusion.samplers import SAMPLERS
-from ptdit_jax.experiment import live_text, null_text, results
+from ptdit_jax.experiment import caching, null_text
 from ptdit_jax.experiment.build import build
-from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
+from ptdit_jax.experiment.decoding import Decoder, is_drawn, is_visible, pixel_shape, size_text
+from ptdit_jax.experiment.generate import NotFinite, batches
 from ptdit_jax.experiment.pretrained import load_params
+from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.processes import environment
+from ptdit_jax.sample import conditions, flags, outputs, settings
+from ptdit_jax.sample.sizes import latent_size
 from ptdit_jax.training import checkpoint
 from ptdit_jax.training.state import ema_name
 
-OVERRIDES = (
-    "guidance",
-    "guidance_channels",
-    "steps",
-    "sampler",
-    "time_grid",
-    "sde_last_step",
-    "sde_last_step_size",
-    "ema",
-    "batch",
-)
-"""Fields of `sampling` that have a flag."""
-SUFFIXES = (*plots.STILL, *plots.MOVING, ".npy")
-"""What --out may end in."""
-
 
 def parse(argv: list[str]) -> argparse.Namespace:
-    """The command line; `--help` tells what there is."""
-    about = (__doc__ or "").split("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m ptdit_jax.sample",
-        description=about[0],
-        epilog="\n\n".join(about[1:]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    samplers = [name for names in SAMPLERS.values() for name in names]
-    add = parser.add_argument
-    add("--checkpoint", required=True, metavar="DIR", help="a run's folder (its newest step), or a step")
-    condition = parser.add_mutually_exclusive_group()
-    condition.add_argument(
-        "--label", type=int, help="the class of every sample; without it, all classes in turn"
-    )
-    condition.add_argument("--text", metavar="FILE.npz", help="text states; their captions come in turn")
-    condition.add_argument(
-        "--caption", action="append", help="encoded by the run's text_encoder.path; several come in turn"
-    )
-    add("--count", type=int, default=16, help="samples to make (default 16)")
-    add("--guidance", type=float, help="scale of classifier-free guidance, 1 = none")
-    add(
-        "--guidance-channels",
-        type=int,
-        metavar="N",
-        help="guide the first N channels only, 0 = all; DiT, SiT: 3",
-    )
-    add("--steps", type=int, help="steps of the sampler")
-    add("--sampler", choices=samplers, help="method; flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m")
-    add(
-        "--time-grid", metavar="NAME", help="times of the steps, as published code has them: docs/sampling.md"
-    )
-    add("--sde-last-step", choices=SDE_LAST_STEPS, help="how sde ends; SiT: mean")
-    add("--sde-last-step-size", type=float, metavar="T", help="time at which that step starts; SiT: 0.04")
-    add("--seed", type=int, default=0, help="of the noise (default 0)")
-    add("--ema", type=float, help="decay of the average that is sampled, 0 = the raw parameters")
-    add("--batch", type=int, help="samples made together")
-    add("--height", type=int, default=0, help="latent rows, if other than in training")
-    add("--width", type=int, default=0, help="latent columns")
-    add("--frames", type=int, default=0, help="latent frames")
-    still, moving = ", ".join(plots.STILL), ", ".join(plots.MOVING)
-    add(
-        "--out",
-        metavar="FILE",
-        help=f"{still}: a grid; {moving}: moving; .npy: as they are, (N, C, F, H, W) (default samples.png)",
-    )
-    add("--npz", metavar="FILE", help="for ADM's evaluator: arr_0 uint8 (N, H, W, C), arr_1 labels")
-    add("--insist", action="store_true", help="try also what by plain arithmetic no memory here holds")
-    add("--debug", action="store_true", help="show where an error comes from")
-    args = parser.parse_args(argv)
-    if args.out is None and args.npz is None:
-        args.out = "samples.png"
-    return args
+    """The command line; see `flags.parse`."""
+    return flags.parse(argv, __doc__ or "")
 
 
 def main(args: argparse.Namespace) -> int:
     """Sample; returns the exit code."""
+    if args.show is not None:
+        settings.show(files.path(args.show, "--show"))
+        return 0
+
     # --- files
-    files.resolve(args, "checkpoint", "text", "out", "npz")
+    into_folder = bool(args.out) and args.out.endswith("/")
+    files.resolve(args, "checkpoint", "text", "prompts", "out", "npz")
     picture: Path | None = args.out if args.out and args.out.suffix.lower() != ".npy" else None
-    for path, name, suffixes in ((args.out, "--out", SUFFIXES), (args.npz, "--npz", (".npz",))):
-        if path is not None:
+    for path, name, suffixes in ((args.out, "--out", flags.SUFFIXES), (args.npz, "--npz", (".npz",))):
+        if path is not None and not (into_folder and path is args.out):
             files.check_file(path, name, suffixes)
-            if args.text is not None and path.resolve() == args.text.resolve():
-                raise ValueError(f"{name}={path} is the file of --text, which it would overwrite")
+            for source in filter(None, (args.text, args.prompts)):
+                if path.resolve() == source.resolve():
+                    flag = "--text" if source is args.text else "--prompts"
+                    raise ValueError(f"{name}={path} is the file of {flag}, which it would overwrite")
 
     # --- config
-    for name in ("guidance", "ema"):
-        cli.check_finite(getattr(args, name), f"--{name}")
+    for name in ("guidance", "ema", "fps", "cache_threshold", "cache_first"):
+        cli.check_finite(getattr(args, name), f"--{name.replace('_', '-')}")
     step = checkpoint.find(args.checkpoint)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
-    for name in OVERRIDES:
+    for name in flags.OVERRIDES:
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
     config.mesh.check_memory = not args.insist
+    config.text_encoder.path = args.text_encoder or config.text_encoder.path
+    config.autoencoder.path = args.vae or config.autoencoder.path
     rules.validate(config, check_data=False)
     if args.count < 1:
         raise ValueError(f"--count={args.count} must be at least 1")
     if not 0 <= args.seed < 2**32:
         raise ValueError(f"--seed={args.seed} must be in [0, 2**32)")
-    if (picture or args.npz) and not results.is_visible(config):
+    speed = args.fps if args.fps is not None else config.encode.fps or plots.SPEED
+    if not 0 < speed <= plots.FASTEST:
+        raise ValueError(f"--fps={speed:g} must be above 0 and at most {plots.FASTEST}")
+    if (picture or args.npz) and not is_drawn(config):
         raise ValueError(
             f"the model of {step} makes latents of {config.model.channels} channels, each "
-            f"{config.data.pixels_per_latent} pixels wide; only pixels can be drawn: write them with --out FILE.npy"
+            f"{config.data.pixels_per_latent} pixels wide, and its config names no autoencoder: name its folder with "
+            "--vae DIR, or write the latents with --out FILE.npy"
         )
-    check_condition(args, config)
-    text, null = read_text(args, config, null_text.folder_of(step))
+    conditions.check(args, config)
+    size = latent_size(config, args.size, args.frames, views=args.views)
+    latents = {name: value for name, value in size.items() if name != "pixel_frames"}
     devices = environment.devices()
     mesh = make_mesh({"data": -1}, devices)
-    size = {"frames": args.frames, "height": args.height, "width": args.width}
-    if problems := list(rules.sampling_problems(config, chips.here(), count=args.count, **size)):
-        raise ValueError("\n".join(problems))
-    experiment = build(config, mesh=mesh, **size, null_text=null)
-    classes = experiment.classes
-    kinds = classes or (1 if text is None else len(text[0]))
-    labels = labels_in_turn(args.count, kinds, args.label)
-    names = labels if classes or kinds > 1 else None
-    if picture:
-        plots.check_size(picture, (args.count, *experiment.shape), names)
     cli.enable_compilation_cache()
 
-    # --- parameters
+    # --- what is asked for
+    given = conditions.make(args, config, null_text.folder_of(step))
+    count = len(given.wanted.labels)
+    if problems := list(rules.sampling_problems(config, chips.here(), count=count, **latents)):
+        raise ValueError("\n".join(problems))
+    experiment = build(config, mesh=mesh, **size, null_text=given.null)
+    drawn = is_drawn(config) and (picture is not None or args.npz is not None)
+    shape = pixel_shape(config, experiment.shape, views=args.views) if drawn else experiment.shape
+    folder = None
+    if into_folder and picture:
+        folder = outputs.Folder(picture, given, shape, frames_per_second=speed)
+    elif picture:
+        outputs.check_size(picture, (count, *shape), given)
+
+    workdir = null_text.folder_of(step)
+    calibration = caching.load(workdir)
+    meter = caching.Meter(experiment) if args.calibrate_cache else None
+    if meter is not None:
+        files.check_file(workdir / caching.FILE, "--calibrate-cache")
+    steps = Steps(experiment, config.sampling, mesh, count=count, calibration=calibration, observe=meter)
+
+    # --- text, whose encoder is gone before the model comes
+    given = given.encoded(config)
+
+    # --- model
     print(f"devices: {environment.describe(devices, chips.host_memory())}")
     name = ema_name(config.sampling.ema)
     params = load_params(step, name, experiment, mesh)
+    decoder = Decoder(config, mesh, views=args.views) if drawn else None
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"
-    print(f"{name} of {step}: {args.count} samples, {how}, seed {args.seed}")
+    what = f"{count} samples of {size_text(shape)}" + " pixels" * (drawn or is_visible(config))
+    print(f"{name} of {step}: {what}, {how}, seed {args.seed}")
+    if steps.plan.reuse.any():
+        print(f"cache {config.sampling.cache}: {steps.plan}")
 
-    # --- samples
+    # --- samples, written as they are made into a folder
+    shared = settings.common(args, config, step, name, shape)
+    made: list[np.ndarray] = []
+    images: list[np.ndarray] = []
+    before = time.perf_counter()
     try:
-        images = generate(
-            experiment, params, labels, text=text, sampling=config.sampling, seed=args.seed, mesh=mesh
-        )
+        for numbers, samples in batches(steps, params, given.wanted, seed=args.seed):
+            pictures = samples if decoder is None else decoder(samples)
+            if folder is not None:
+                folder.add(numbers, pictures, shared)
+            if folder is None or args.npz:
+                made.append(samples)
+                images.append(pictures)
     except NotFinite as error:
-        kept = keep_some(picture or args.out or args.npz, error.samples)
+        done = np.concatenate(made) if made else error.samples
+        kept = folder.kept() if folder is not None else outputs.keep_some(args.out or args.npz, done)
         raise cli.RunError(f"{error}{kept}") from error
+    if meter is not None:
+        measured = meter.calibration(config.sampling, samples=count, checkpoint=f"{name} of {step}")
+        print(f"MagCache's ratios, of {count} samples: {caching.save(measured, workdir)}")
+    seconds = time.perf_counter() - before - steps.seconds
+    print(
+        f"{count} samples in {seconds:.1f} s, {seconds / count:.3g} s each, and {steps.seconds:.1f} s of compiling"
+    )
 
     # --- what they are written as
     if args.npz:
-        files.write(args.npz, lambda draft: write_npz(draft, images, labels if classes else None))
-    if picture:
-        draw = plots.animation if picture.suffix.lower() in plots.MOVING else plots.sample_grid
-        files.write(picture, lambda draft: draw(images, names, draft))
+        labels = given.wanted.labels if given.has_classes else None
+        files.write(args.npz, lambda draft: outputs.write_npz(draft, np.concatenate(images), labels))
+    if folder is not None:
+        folder.finish(shared)
+    elif picture:
+        outputs.write_one(picture, np.concatenate(images), given, settings.of_all(shared, given), speed)
     elif args.out:
-        files.write(args.out, lambda draft: write_npy(draft, images))
+        files.write(args.out, lambda draft: outputs.write_npy(draft, np.concatenate(made)))
     print("see " + ", ".join(str(path) for path in (args.out, args.npz) if path is not None))
     return 0
-
-
-def keep_some(path: Path, images: np.ndarray) -> str:
-    """Keep the samples that were made before some that are not finite, beside a file; returns what to say of it."""
-    if not len(images):
-        return ""
-    kept = path.with_name(f"{path.stem}.first-{len(images)}.npy")
-    try:
-        files.write(kept, lambda draft: write_npy(draft, images))
-    except OSError as error:
-        return f"; the {len(images)} made before are lost: {error}"
-    return f"; the {len(images)} made before are in {kept}"
-
-
-def check_condition(args: argparse.Namespace, config: Any) -> None:
-    """Refuse a --label, --text or --caption that the model does not take, and a text model without text.
-
-    Raises:
-      ValueError: there is one.
-    """
-    kind = config.model.condition
-    flags = {"class": ("label",), "text": ("text", "caption"), "none": ()}
-    for name in ("label", "text", "caption"):
-        if getattr(args, name) is not None and name not in flags[kind]:
-            raise ValueError(
-                f"--{name}={getattr(args, name)} must not be given: the model has model.condition={kind!r}"
-            )
-    if kind == "text" and args.text is None and args.caption is None:
-        raise ValueError(
-            "a model with model.condition='text' needs --text FILE.npz, states of its text encoder"
-        )
-    if args.caption is not None and not config.text_encoder.path and config.data.name != "captioned_digits":
-        raise ValueError(
-            f"--caption={args.caption} needs a text encoder, and the config of the run has no text_encoder.path: give "
-            f"the model of data.name={config.data.name!r} the states of its encoder with --text FILE.npz"
-        )
-
-
-def read_text(
-    args: argparse.Namespace, config: Any, workdir: Path
-) -> tuple[tuple[np.ndarray, np.ndarray] | None, null_text.NullText | None]:
-    """The captions asked for, text (K, L, E) and mask (K, L), and the empty one; None without text.
-
-    Args:
-      args: the command line.
-      config: of the run.
-      workdir: folder of the run.
-
-    Raises:
-      ValueError: a file cannot be read or does not go with the model, or guidance lacks the empty caption.
-    """
-    if config.model.condition != "text":
-        return None, None
-    null = null_text.of_run(config, workdir)
-    if args.caption is not None and config.text_encoder.path:
-        states = live_text.unpadded(config, args.caption)
-    elif args.caption is not None:
-        states = [captions.encode(caption) for caption in args.caption]
-    else:
-        states, given = read_captions(Path(args.text), config.model.text_dim)
-        if given is not None:
-            given = null_text.padded(config, given)
-            if null is not None and not null_text.equal(null, given):
-                raise ValueError(
-                    f"--text={args.text}: its null_text is not the one that the run was trained with, "
-                    f"{workdir / NULL_FILE}; leave null_text and null_mask out"
-                )
-            null = given
-    if null is None and config.sampling.guidance != 1:
-        raise ValueError(
-            f"guidance {config.sampling.guidance:g} needs the empty caption: {workdir} has no {NULL_FILE}, so "
-            "--text FILE.npz must hold null_text and null_mask; or use --guidance 1"
-        )
-    text = pad_all(states, config.model.text_length, truncate=config.data.truncate_text, name="caption")
-    return text, null
-
-
-def write_npy(path: Path, images: np.ndarray) -> None:
-    """Write samples (N, C, F, H, W) as they are."""
-    with path.open("wb") as file:  # np.save would add a suffix
-        np.save(file, images)
-
-
-def write_npz(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:
-    """Write samples as the evaluator of ADM (arXiv 2105.05233) and its successors read them.
-
-    Args:
-      path: the file.
-      images: (N, C, F, H, W) in [-1, 1]; arr_0 is uint8 (N, H, W, C), of videos (N, F, H, W, C).
-      labels: (N,), arr_1; None leaves it out.
-    """
-    pixels = plots.to_uint8(np.moveaxis(images, 1, -1))  # (N, F, H, W, C)
-    arrays: dict[str, Any] = {"arr_0": pixels[:, 0] if pixels.shape[1] == 1 else pixels}
-    if labels is not None:
-        arrays["arr_1"] = labels
-    with path.open("wb") as file:  # np.savez would add a suffix
-        np.savez(file, **arrays)
 
 
 if __name__ == "__main__":

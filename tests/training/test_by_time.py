@@ -192,6 +192,10 @@ def test_processes_and_mesh_axes_take_the_same_ratios(whole, tmp_path, tiny):
             {"compression.by_time": RATIOS, "model.injection": "linear"},
             r"windows have 4 and 16 tokens; model\.injection='linear' has",
         ),
+        (
+            {"compression.by_time": RATIOS, "sampling.cache": "global"},
+            r"must be \(\) with sampling\.cache='global'",
+        ),
         ({"compression.by_time": RATIOS, "data.max_shapes": 1}, r"data\.max_shapes=1 must be at least 2, or"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import shutil
 
+import av
 import jax
 import numpy as np
 import pytest
@@ -12,17 +13,18 @@ from data_pipelines.sources import digit_scans
 from ptdit_jax import cli, plots, train
 from ptdit_jax.experiment import results
 from ptdit_jax.experiment.build import build
-from ptdit_jax.experiment.generate import NotFinite
+from ptdit_jax.experiment.generate import NotFinite, batches
 from ptdit_jax.experiment.generate import generate as generate_samples
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.sample import __main__ as sample
+from ptdit_jax.sample import flags
 from tests.training.test_sample import command
 
 
 @pytest.fixture
 def too_late(monkeypatch):
     """Nothing may be loaded or compiled."""
-    for name in ("load_params", "generate"):
+    for name in ("load_params", "Steps", "batches"):
         monkeypatch.setattr(sample, name, lambda *args, **kwargs: pytest.fail("too late"))
 
 
@@ -73,14 +75,18 @@ def ready_made(monkeypatch):
     """Samples that nothing has to be compiled for."""
     images = np.random.default_rng(0).uniform(-1, 1, (4, 1, 2, 8, 8)).astype(np.float32)
     monkeypatch.setattr(sample, "load_params", lambda *args: None)
-    monkeypatch.setattr(sample, "generate", lambda *args, **kwargs: images)
+    monkeypatch.setattr(sample, "batches", lambda *args, **kwargs: iter([(np.arange(4), images)]))
     return images
 
 
-@pytest.mark.parametrize("suffix", [*sample.SUFFIXES, ".PNG", ".Jpg", ".NPY"])
+@pytest.mark.parametrize("suffix", [*flags.SUFFIXES, ".PNG", ".Jpg", ".NPY"])
 def test_every_suffix_is_written(trained, ready_made, tmp_path, suffix):
     assert command(trained, "--count", 4, "--frames", 2, "--out", tmp_path / f"a{suffix}") == 0
     assert [path.name for path in tmp_path.iterdir()] == [f"a{suffix}"]
+    if suffix == ".mp4":
+        with av.open(str(tmp_path / "a.mp4")) as film:
+            assert film.streams.video[0].frames == 2
+        return
     if suffix.lower() == ".npy":
         np.testing.assert_array_equal(np.load(tmp_path / f"a{suffix}"), ready_made)
         return
@@ -90,7 +96,7 @@ def test_every_suffix_is_written(trained, ready_made, tmp_path, suffix):
 
 
 def test_an_output_that_fails_leaves_the_other_and_no_half(trained, ready_made, tmp_path, monkeypatch):
-    def fails(images, labels, path):
+    def fails(images, labels, path, **options):
         path.write_text("half of i")
         raise OSError(28, "No space left on device")
 
@@ -102,9 +108,11 @@ def test_an_output_that_fails_leaves_the_other_and_no_half(trained, ready_made, 
 
 def test_what_was_sampled_before_is_kept(trained, ready_made, tmp_path, monkeypatch, capsys):
     def fails(*args, **kwargs):
-        raise NotFinite("2 of 2 samples made together are not finite", ready_made)
+        yield np.arange(2), ready_made[:2]
+        yield np.arange(2, 4), ready_made[2:]
+        raise NotFinite("2 of 2 samples made together are not finite", ready_made[:0])
 
-    monkeypatch.setattr(sample, "generate", fails)
+    monkeypatch.setattr(sample, "batches", fails)
     assert cli.run(lambda: command(trained, "--count", 6, "--out", tmp_path / "a.png")) == cli.FAILURE
     kept = tmp_path / "a.first-4.npy"
     assert capsys.readouterr().err == (
@@ -117,11 +125,12 @@ def test_what_was_sampled_before_is_kept(trained, ready_made, tmp_path, monkeypa
 def test_parameters_that_are_not_finite_draw_nothing(trained, tmp_path, tiny, capsys, monkeypatch):
     """Neither in a command nor at the end of a run."""
 
-    def spoilt(experiment, params, *args, **kwargs):
-        return generate_samples(experiment, jax.tree.map(lambda leaf: leaf * np.inf, params), *args, **kwargs)
+    def spoilt(make):
+        infinite = lambda params: jax.tree.map(lambda leaf: leaf * np.inf, params)  # noqa: E731
+        return lambda built, params, *args, **kwargs: make(built, infinite(params), *args, **kwargs)
 
-    monkeypatch.setattr(sample, "generate", spoilt)
-    monkeypatch.setattr(results, "generate", spoilt)
+    monkeypatch.setattr(sample, "batches", spoilt(batches))
+    monkeypatch.setattr(results, "generate", spoilt(generate_samples))
     out = f"--out={tmp_path}/a.png"
     assert cli.run(lambda: command(trained, "--count=2", out)) == cli.FAILURE
     rule = "error: 2 of 2 samples made together are not finite, the first (label 0) since evaluation 1 of 2, at t = 1 "

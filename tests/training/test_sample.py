@@ -136,7 +136,7 @@ def test_the_command_writes_a_grid_and_the_evaluators_file(trained, tmp_path, ca
 
 
 def test_another_size(trained, tmp_path):
-    size = ("--height", 12, "--width", 10, "--frames", 2)
+    size = ("--size", "12x10", "--frames", 2)
     assert (
         command(trained, "--count", 2, *size, "--npz", tmp_path / "a.npz", "--out", tmp_path / "a.gif") == 0
     )
@@ -149,7 +149,7 @@ def test_another_size(trained, tmp_path):
     [
         (("--label", 10), r"--label=10 must be in \[0, 10\)"),
         (("--text", "a.npz"), "--text=a.npz must not be given: the model has model.condition='class'"),
-        (("--caption", "a three"), "must not be given: the model has model.condition='class'"),
+        (("--prompt", "a three"), "must not be given: the model has model.condition='class'"),
         (("--count", 0), "--count=0 must be at least 1"),
         (("--seed", -1), "--seed=-1 must be in"),
         (("--sampler", "ddim"), "'ddim'; a model trained with diffusion.path 'flow'"),

@@ -10,6 +10,7 @@ from data_pipelines.text import NULL_FILE, write_null
 from ptdit_jax import train
 from ptdit_jax.experiment import null_text
 from ptdit_jax.sample import __main__ as sample
+from ptdit_jax.sample import conditions
 
 LENGTH, DIM = 5, 12
 CONFIG = {
@@ -160,17 +161,17 @@ def test_guidance_by_the_empty_caption_of_the_run_or_of_the_file(trained, tmp_pa
     states = write_states(tmp_path / "states.npz", [0, 1, 1], null=np.ones((1, DIM), np.float32))
     args = sample.parse(["--checkpoint=.", "--text", str(states)])
     for workdir in (trained, tmp_path):
-        text, null = sample.read_text(args, config_for(""), workdir)
+        text, null = conditions.read_text(args, config_for(""), workdir)
         assert null_text.equal(null, kept)
         assert [array.shape for array in text] == [(3, LENGTH, DIM), (3, LENGTH)]
         np.testing.assert_array_equal(text[1].sum(1), 3)
     write_states(states, [0], null=np.zeros((1, DIM), np.float32))
     with pytest.raises(ValueError, match="its null_text is not the one that the run was trained with"):
-        sample.read_text(args, config_for(""), trained)
+        conditions.read_text(args, config_for(""), trained)
     write_states(states, [0])
     with pytest.raises(ValueError, match=r"guidance 2 needs the empty caption: .* has no null_text\.npz"):
-        sample.read_text(args, config_for(""), tmp_path)
-    assert sample.read_text(args, config_for("", sampling__guidance=1.0), tmp_path)[1] is None
+        conditions.read_text(args, config_for(""), tmp_path)
+    assert conditions.read_text(args, config_for("", sampling__guidance=1.0), tmp_path)[1] is None
 
 
 def test_the_empty_caption_of_a_copied_step_is_beside_it(trained, tmp_path):
@@ -193,9 +194,9 @@ def test_the_empty_caption_of_a_copied_step_is_beside_it(trained, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "needs --text FILE.npz"),
+        ((), "needs --prompt or --prompts FILE, or --text FILE.npz"),
         (("--label", 1), "--label=1 must not be given: the model has model.condition='text'"),
-        (("--caption", "a three"), "--caption=.* needs a text encoder, .* no text_encoder.path: .*'arrays'"),
+        (("--prompt", "a three"), "--prompt=.* needs a text encoder, .* no text_encoder.path: .*'arrays'"),
         (("--text", "absent.npz"), "absent.npz: No such file or directory"),
     ],
 )

@@ -1,0 +1,99 @@
+"""How samples were made: what their files say of it, and what `--show` prints."""
+
+import argparse
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ptdit_jax.experiment import caching
+from ptdit_jax.experiment.decoding import size_text
+from ptdit_jax.plots import settings as in_files
+from ptdit_jax.sample.conditions import Conditions
+
+PACKAGE = "ptdit_jax"
+
+
+def version() -> str:
+    """Of this package; "checkout" where it runs without being installed."""
+    try:
+        return importlib.metadata.version(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return "checkout"
+
+
+def common(
+    args: argparse.Namespace, config: Any, step: Path, name: str, shape: Sequence[int]
+) -> dict[str, Any]:
+    """What is the same for all samples of a command.
+
+    Args:
+      args: the command line.
+      config: of the run, with what the command line changes.
+      step: the checkpoint.
+      name: of the parameters.
+      shape: (C, F, H, W) of a picture.
+    """
+    sampling = config.sampling
+    fields = ("sampler", "steps", "guidance", "time_grid", "guidance_interval", "guidance_channels")
+    return {
+        in_files.KEY: version(),
+        "checkpoint": str(step.resolve()),
+        "parameters": name,
+        "size": size_text((1, *shape[-2:])),
+        "frames": shape[-3],
+        "seed": args.seed,
+        **{field: sampling[field] for field in fields},
+        **caching.settings(sampling),
+    }
+
+
+def of_sample(shared: dict[str, Any], conditions: Conditions, number: int) -> dict[str, Any]:
+    """The settings of one sample, by its number among all."""
+    wanted = conditions.wanted
+    own: dict[str, Any] = {"sample": int(wanted.turns[number])} if wanted.turns is not None else {}
+    if conditions.prompts and wanted.captions is not None:
+        prompt = conditions.prompts[int(wanted.captions[number])]
+        own |= {"prompt": prompt.text, "negative": prompt.negative, "number": prompt.number}
+        own |= {} if prompt.seed is None else {"seed": prompt.seed}
+    elif conditions.has_classes:
+        own |= {"label": int(wanted.labels[number])}
+    elif wanted.text is not None:
+        own |= {"caption": int(wanted.labels[number])}
+    return shared | own
+
+
+def of_all(shared: dict[str, Any], conditions: Conditions) -> dict[str, Any]:
+    """The settings of a file that holds all samples."""
+    count = len(conditions.wanted.labels)
+    if count == 1:
+        return of_sample(shared, conditions, 0)
+    own: dict[str, Any] = {"samples": count}
+    if len(conditions.prompts) == 1:
+        return of_sample(shared, conditions, 0) | own
+    if conditions.prompts:
+        own["prompts"] = [
+            {"prompt": prompt.text, "negative": prompt.negative, "number": prompt.number}
+            | ({} if prompt.seed is None else {"seed": prompt.seed})
+            for prompt in conditions.prompts
+        ]
+    elif conditions.has_classes:
+        own["labels"] = conditions.wanted.labels.tolist()
+    return shared | own
+
+
+def show(path: Path) -> None:
+    """Print the settings in a file, a line each.
+
+    Raises:
+      ValueError: it has none, or is no picture and no film.
+      OSError: it cannot be read.
+    """
+    found = in_files.read(path)
+    if found is None:
+        raise ValueError(f"--show={path} does not say how it was made")
+    width = max(map(len, found))
+    for name, value in found.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        print(f"{name:<{width}}  {text}")
