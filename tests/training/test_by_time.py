@@ -30,6 +30,7 @@ RUN = {
     "evaluation__name": "none",
     "sampling__count": 2,
     "sampling__batch": 2,
+    "sampling__guidance": 1.0,
 }
 
 
@@ -119,7 +120,6 @@ def test_ratios_are_drawn_as_often_as_times_lie_in_theirs(tiny):
 
 def test_samples_are_those_of_a_loop_that_picks_the_network_by_time(tiny):
     config, _ = tiny(**RUN, compression__by_time=RATIOS, sampling__sampler="heun", sampling__steps=5)
-    config.sampling.guidance = 1.0
     mesh = make_mesh(config.mesh)
     experiment = build(config, mesh=mesh)
     # Parameters with nothing at zero, so that every part of the network counts.
