@@ -191,8 +191,8 @@ def check(config: Any) -> Iterable[str]:
     judged = {("digits", "class"), ("signal_digits", "class"), ("captioned_digits", "text")}
     if (data, condition) not in judged:
         yield (
-            "evaluation.name='digits' judges data.name='digits' or 'signal_digits' with model.condition='class', or "
-            f"'captioned_digits' with 'text', not {data!r} with {condition!r}"
+            "evaluation.name='digits' judges data.name='digits' with model.condition='class', 'signal_digits' with "
+            f"'class', or 'captioned_digits' with 'text', not {data!r} with {condition!r}"
         )
     least = 2 * (config.model.classes if condition == "class" else DIGIT_CLASSES)
     if count < least:
