@@ -44,6 +44,9 @@ def get_config() -> ml_collections.ConfigDict:
     model.heads = 0  # attention heads; 0 = the variant's
     model.mlp_ratio = 4  # hidden width of the MLP over D
     model.patch = 2  # latent pixels a token covers along height and width (time is never patched)
+    model.patch_height = (
+        0  # along height where it is another, such as 1 for signals of one row; 0 = model.patch
+    )
     model.channels = 4  # C, channels of the data the network denoises
     model.out_channels = 0  # 0 = C, or 2C when the variance is learned; the release has 8 for C=4
     model.sample_size = 32  # latent side the positions are declared for (they divide by max(size // 64, 1))
@@ -98,6 +101,9 @@ def get_config() -> ml_collections.ConfigDict:
     ratio.px2048 = (1, 16, 16)
     ratio.video_frames = 4  # p_f when there is more than one latent frame
     ratio.fixed = ()  # if set, this window at every size instead of the four above
+    # If set, a window for each part of the path from data (t = 0) to noise (t = 1) instead of all of these:
+    # ((t_from, t_to, (p_f, p_h, p_w)), ...), which cover [0, 1] in order; see docs/dynamic_compression.md.
+    ratio.by_time = ()
     ratio.proxy = ()  # (., p_h, p_w) inside a window for several proxies a window; () = one proxy
 
     data = config.data = Fields()
@@ -231,6 +237,16 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.sde_last_step = "euler"
     # Time at which that step starts, 0.04 in SiT; 0 = that of an even step, 1 / steps.
     sampling.sde_last_step_size = 0.0
+    # Fewer computations a picture (docs/cache.md): "none"; "magcache", all blocks are skipped at some evaluations, by
+    # MagCache's rule (arXiv 2506.09045), from what `sample --calibrate-cache` measured; "global", proxies and their
+    # injection are computed at every cache_every-th evaluation only (family ptdit).
+    sampling.cache = "none"
+    sampling.cache_threshold = (
+        0.06  # magcache: error of the evaluations skipped in a row stays below; 0 skips none
+    )
+    sampling.cache_skips = 3  # magcache: evaluations skipped in a row, at most
+    sampling.cache_first = 0.2  # magcache: share of the evaluations, the first ones, that is never skipped
+    sampling.cache_every = 2  # global: 1 computes at every evaluation
     sampling.count = 64  # samples in the picture that a run ends with
     sampling.batch = 64  # samples made together (with guidance the network sees twice as many)
     sampling.seed = 0  # of the noise of that picture and of the samples judged

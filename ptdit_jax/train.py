@@ -43,7 +43,7 @@ import numpy as np
 from data_pipelines import make_loader
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import live_text, null_text, records, results, shapes
+from ptdit_jax.experiment import by_time, live_text, null_text, records, results, shapes
 from ptdit_jax.experiment.pretrained import find_initial
 from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.parallel import chips
@@ -125,8 +125,9 @@ def train(
     )
 
     # --- state
-    programs = {shape: make_program(config, each, mesh) for shape, each in experiments.items()}
-    program = programs[experiment.shape]
+    steps_of = by_time.split(experiments)
+    programs = {key: make_program(config, each, mesh) for key, each in steps_of.items()}
+    program = programs[experiment.shape, 0]
     check_state(program, config, chips.here())
     frozen = live_text.params(config, mesh) if (checkpoints.last or 0) < config.train.steps else ()
     init_key, run_key = jax.random.split(jax.random.key(config.seed, impl=config.numerics.prng))
@@ -159,7 +160,7 @@ def train(
         if is_host:
             results.clear(workdir)
         compiled = shapes.compile_all(config, experiments, programs)
-        works = {shape: shapes.work_of_step(config, each) for shape, each in experiments.items()}
+        works = {key: shapes.work_of_step(config, each) for key, each in steps_of.items()}
 
         # --- loop
         pending = collections.deque()  # steps whose metrics are still on their way
@@ -167,10 +168,10 @@ def train(
         def settle(left: int) -> None:
             """Record finished steps until `left` are pending; the device works on those meanwhile."""
             while len(pending) > left:
-                number, shape, indices, values = pending.popleft()
+                number, key, indices, values = pending.popleft()
                 values = jax.device_get(values)
                 hang.beat(number)
-                log.write(number, values, works[shape])
+                log.write(number, values, works[key])
                 if values["skipped"]:
                     bad_step(config, workdir, log, checkpoints, number, indices, values)
 
@@ -206,7 +207,7 @@ def train(
                 workdir,
                 step=done,
                 steps=steps,
-                work=works[experiment.shape],
+                work=works[experiment.shape, 0],
                 log_every=config.train.log_every,
                 active=is_host,
             ) as log,
@@ -214,9 +215,10 @@ def train(
             upcoming = fetch()
             for number in range(done + 1, steps + 1):
                 indices, shape, batch, data_state = upcoming
+                key = by_time.key_of_batch(experiments[shape], config.seed, number)
                 with trace.step(number), jax.transfer_guard("disallow"):
-                    train_state, values = compiled[shape](train_state, batch, run_key, *frozen)
-                pending.append((number, shape, indices, values))
+                    train_state, values = compiled[key](train_state, batch, run_key, *frozen)
+                pending.append((number, key, indices, values))
                 if number < steps:
                     upcoming = fetch()  # the devices work on this step meanwhile
                 settle(0 if number == done + 1 or trace.ends_with(number) else 1)

@@ -3,6 +3,7 @@
 The meaning of each field is in `configs/common.py`.
 """
 
+from ptdit_jax.config.by_time import Part, parts
 from ptdit_jax.config.derived import (
     Config,
     architecture,
@@ -21,6 +22,7 @@ __all__ = [
     "HARMLESS",
     "LIMITS",
     "Config",
+    "Part",
     "architecture",
     "conflicts",
     "flatten",
@@ -29,6 +31,7 @@ __all__ = [
     "make_objective",
     "make_sampling",
     "network_problems",
+    "parts",
     "profiled_steps",
     "sampling_problems",
     "to_json",

@@ -26,18 +26,21 @@ def layout(config: Config, *, frames: int = 0, height: int = 0, width: int = 0) 
     Raises:
       ValueError: the patch does not divide the size, or no window is possible.
     """
-    data, patch = config.data, config.model.patch
+    data, model = config.data, config.model
+    patches = {"height": model.patch_height or model.patch, "width": model.patch}
     frames, height, width = frames or data.frames, height or data.height, width or data.width
     for field, value in (("height", height), ("width", width)):
+        patch = patches[field]
         if value < 1 or patch < 1 or value % patch:
-            raise ValueError(f"data.{field}={value} must be a positive multiple of model.patch={patch}")
+            name = "patch_height" if field == "height" and model.patch_height else "patch"
+            raise ValueError(f"data.{field}={value} must be a positive multiple of model.{name}={patch}")
     asked = window(config, frames=frames, height=height, width=width)
     if any(type(c) is not int or c < 1 for c in asked) or len(asked) != 3:
         raise ValueError(f"compression: window {asked} must be three positive integers (p_f, p_h, p_w)")
     proxy = config.compression.proxy
     if proxy and len(proxy) == 3 and any(c % p for c, p in zip(asked[1:], proxy[1:], strict=True)):
         raise ValueError(f"compression.proxy={proxy} must divide the window {asked} in its last two numbers")
-    tokens = windowing((frames, height // patch, width // patch), asked, proxy)
+    tokens = windowing((frames, height // patches["height"], width // patches["width"]), asked, proxy)
     return tokens.window, tokens
 
 

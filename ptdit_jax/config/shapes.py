@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Iterator
 
+from ptdit_jax.config import by_time
 from ptdit_jax.config.derived import Config, architecture, layout, make_objective
 from ptdit_jax.config.size import training_problems
 from ptdit_jax.models.proxy import check_injection
@@ -31,9 +32,10 @@ def shape_problems(
             yield f"{where}: model.family={arch.family!r} is for one frame; 'full3d' and 'factorized' take more"
             continue
         try:
-            _, tokens = layout(sized)
-            if arch.giim:
-                check_injection(arch.injection, tokens, arch.linear_tokens)
+            for part in by_time.parts(sized):
+                _, tokens = layout(part.config)
+                if arch.giim:
+                    check_injection(arch.injection, tokens, arch.linear_tokens)
             make_objective(config, frames=frames, height=height, width=width)
         except ValueError as error:
             yield f"{where}: {error}"

@@ -58,12 +58,16 @@ def from_json(text: str) -> Config:
     config = common.get_config()
     for field, value in flatten_dict(fields, sep=".").items():
         try:
-            config.update_from_flattened_dict({field: tuple(value) if isinstance(value, list) else value})
+            config.update_from_flattened_dict({field: _tuples(value)})
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{field}={value!r} is no field of this version of ptdit_jax: {error}"
             ) from error
     return config
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def conflicts(saved: Config, config: Config) -> list[str]:

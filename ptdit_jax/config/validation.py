@@ -12,6 +12,7 @@ from data_pipelines import check_captions, check_text, open_source
 from data_pipelines.members import shapes_of
 from data_pipelines.text import NULL_FILE
 from ptdit_jax import evaluation, files
+from ptdit_jax.config import by_time
 from ptdit_jax.config.derived import (
     Config,
     architecture,
@@ -71,9 +72,13 @@ def validate(
 
 def warnings(config: Config) -> Iterator[str]:
     """What a valid config allows and hardly means, or what is done to it by design, a line each."""
-    asked, (_, tokens) = window(config), layout(config)
-    if tokens.window != asked:
-        yield f"compression: the window {asked} is larger than the grid {tokens.grid} of tokens; it is {tokens.window}"
+    for part in by_time.parts(config):
+        asked, (_, tokens) = window(part.config), layout(part.config)
+        if tokens.window != asked:
+            yield (
+                f"compression: the window {asked} is larger than the grid {tokens.grid} of tokens; it is "
+                f"{tokens.window}"
+            )
     decay, steps = config.sampling.ema, config.train.steps
     held = decay**steps
     if held > STALE and not config.train.init_from:
@@ -106,7 +111,8 @@ def _network(config: Config) -> Iterable[str]:
         if len(value) != 3 or any(type(c) is not int or c < 1 for c in value):
             yield f"{field}={value} must be three integers of at least 1 (p_f, p_h, p_w)"
             return
-    problems = list(_attempt(lambda: layout(config)))
+    problems = list(by_time.form_problems(config)) or list(_attempt(lambda: layout(config)))
+    problems = problems or list(by_time.problems(config))
     if problems:
         yield from problems
         return
@@ -173,6 +179,11 @@ def _sampling(config: Config) -> Iterable[str]:
     interval = sampling.guidance_interval
     if len(interval) != 2 or not 0 <= interval[0] <= interval[1] <= 1:
         yield f"sampling.guidance_interval={interval} must be (low, high) with 0 <= low <= high <= 1"
+    if sampling.cache == "global" and (config.model.family != "ptdit" or not config.model.giim):
+        yield (
+            f"sampling.cache='global' keeps what proxies inject: model.family={config.model.family!r} with "
+            f"model.giim={config.model.giim} has none; 'magcache' serves every network"
+        )
     if sampling.guidance_channels > config.model.channels:
         yield (
             f"sampling.guidance_channels={sampling.guidance_channels} must be at most model.channels="
@@ -239,6 +250,12 @@ def _data(config: Config, machine: Machine | None) -> Iterable[str]:
         return
     data, model = config.data, config.model
     yield from shape_problems(config, shapes_of(source), machine)
+    shapes, ratios = len(shapes_of(source)), len(by_time.parts(config))
+    if ratios > 1 and shapes * ratios > data.max_shapes:
+        yield (
+            f"data.max_shapes={data.max_shapes} must be at least {shapes * ratios}, or compression.by_time have fewer "
+            f"ratios: a training step is compiled for each of {shapes} shapes of records and {ratios} ratios"
+        )
     channels = source.shape[0]
     if channels != model.channels:
         yield f"model.channels={model.channels} must be {channels}, the channels of data.name={data.name!r}"

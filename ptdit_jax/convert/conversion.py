@@ -53,9 +53,14 @@ def architecture(config: Any) -> Architecture:
     """The network of a valid config.
 
     Raises:
-      ValueError: its family has no PyTorch layout.
+      ValueError: it has no PyTorch layout.
     """
     arch = rules.architecture(config)
+    if arch.patch_height:
+        raise ValueError(
+            f"model.patch_height={arch.patch_height}: the layouts of PyTorch weights have patches as high as wide, "
+            f"{arch.patch}x{arch.patch} here"
+        )
     layouts.of_family(arch.family)
     return arch
 
@@ -137,6 +142,10 @@ def to_torch(
     step = checkpoint.find(path)
     config = rules.from_json(json.dumps(checkpoint.load_config(step)))
     arch = architecture(config)
+    if len(rules.parts(config)) > 1:
+        raise ValueError(
+            f"compression.by_time={config.compression.by_time}: the PyTorch module has one ratio at all times"
+        )
     form = layouts.named(arch.family, layout)
     facts = form.facts(arch) if form.facts else None
     name = ema or ema_name(config.sampling.ema)

@@ -22,13 +22,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ptdit_jax import cli
+from ptdit_jax import config as rules
 from ptdit_jax import files as outputs
 from ptdit_jax.cost import figures, page, published
 from ptdit_jax.cost import memory as cost_memory
 from ptdit_jax.cost.count import as_json, measure, measured, published_config
 from ptdit_jax.cost.published_report import attention_shares, published_report
 from ptdit_jax.cost.report import config_report, configs_report
-from ptdit_jax.experiment import text_cost
+from ptdit_jax.experiment import ratio_cost, text_cost
+from ptdit_jax.text_tables import triple
 
 RESOLUTIONS = figures.RESOLUTIONS
 
@@ -57,16 +59,24 @@ def main(argv: Sequence[str]) -> int:
         costs, texts = [], []
         for file in [outputs.path(name, "--configs") for name in options.configs]:
             config, folder, _ = cli.parse([argv[0], f"--config={file}", *rest], __doc__ or "")
-            costs.append(measured(folder.name, config, options.resolution))
-            texts.append(text_cost.as_json(config))
+            for name, part in ratios(folder.name, config):
+                costs.append(measured(name, part, options.resolution))
+                texts.append(text_cost.as_json(part))
         text = configs_report(costs)
     elif chosen or overrides:
-        costs = [measured(folder.name, config, options.resolution)]
-        texts = [text_cost.as_json(config)]
+        named = ratios(folder.name, config)
+        costs = [measured(name, part, options.resolution) for name, part in named]
+        texts = [text_cost.as_json(part) for _, part in named]
+        if len(named) > 1:
+            numbers["by_time"] = ratio_cost.rows_of(config)
         if not options.json:
             height, width = (side // config.data.pixels_per_latent for side in costs[0].sizes[0].pixels)
-            text = config_report(costs[0], cost_memory.policies(config, height=height, width=width))
-            text = "\n\n".join(filter(None, (text, text_cost.report(config))))
+            pages = [
+                config_report(cost, cost_memory.policies(part, height=height, width=width))
+                for cost, (_, part) in zip(costs, named, strict=True)
+            ]
+            pages += [ratio_cost.report(config), text_cost.report(config)]
+            text = "\n\n".join(filter(None, pages))
     else:
         resolutions = options.resolution or RESOLUTIONS
         costs = [measure(p.name, published_config(p), resolutions, p) for p in published.NETWORKS]
@@ -76,6 +86,19 @@ def main(argv: Sequence[str]) -> int:
     numbers["networks"] = [as_json(cost) | {"text": found} for cost, found in zip(costs, texts, strict=True)]
     print(json.dumps(numbers, indent=2) if options.json else text)
     return 0
+
+
+def ratios(name: str, config: Any) -> list[tuple[str, Any]]:
+    """A config under its name; with `compression.by_time`, once for each of its ratios.
+
+    Raises:
+      ValueError: it is wrong.
+    """
+    rules.validate(config, check_data=False)
+    parts = rules.parts(config)
+    if len(parts) == 1:
+        return [(name, config)]
+    return [(f"{name}, ratio {triple(part.config.compression.fixed)}", part.config) for part in parts]
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

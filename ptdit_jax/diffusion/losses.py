@@ -13,6 +13,7 @@ import numpy as np
 from jax.scipy.special import ndtr
 
 from ptdit_jax.diffusion import conversions, times
+from ptdit_jax.diffusion import spans as time_spans
 from ptdit_jax.diffusion.grids import shift
 from ptdit_jax.diffusion.paths import (
     ALPHA_BAR,
@@ -42,13 +43,25 @@ class Objective:
     shift_ratio: float  # r of the resolution shift; 1 = none
     weighting: str  # "uniform" or "min_snr"
     min_snr_gamma: float
+    spans: tuple[time_spans.Span, ...] = ()  # in which training times lie; () = all of [0, 1]
 
     def draw_times(self, key: jax.Array, batch: int, dtype: jnp.dtype = jnp.float32) -> jax.Array:
         """Training times t (B,)."""
+        if self.spans:
+            return time_spans.draw(key, batch, dtype, self._times, self.spans, self.shift_ratio)
         if not isinstance(self.path, Flow):
             return times.uniform_steps(key, batch, dtype)
         draw = {"uniform": times.uniform, "logit_normal": times.logit_normal}[self.times]
         return shift(draw(key, batch, dtype), self.shift_ratio)
+
+    @property
+    def mass(self) -> float:
+        """The probability that a training time drawn from all of [0, 1] lies in `spans`."""
+        return time_spans.mass(self._times, self.spans or ((0.0, 1.0),), self.shift_ratio)
+
+    @property
+    def _times(self) -> str:
+        return self.times if isinstance(self.path, Flow) else "steps"
 
     def loss(self, key: jax.Array, denoise: Denoise, x0: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The loss at random times and noise: see `loss_at`."""

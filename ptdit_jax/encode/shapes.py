@@ -67,6 +67,11 @@ def make_shapes(config: Any, factor: tuple[int, int, int]) -> Shapes:
     nominal = (data.height, data.width)
     latent = (nominal,)
     if encode.aspects:
+        if config.model.patch_height not in (0, config.model.patch):
+            raise ValueError(
+                f"encode.aspects=True needs model.patch_height={config.model.patch_height} to be 0: shapes of other "
+                "aspects have patches as wide as high"
+            )
         window, tokens = rules.layout(config)
         windows = math.prod(tokens.grid[1:]) // math.prod(window[1:])
         latent = tuple(buckets.bucket_shapes(windows, window[1:], config.model.patch))

@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist, pdist
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
-from data_pipelines.sources import DIGIT_CLASSES, DIGIT_SIDE, digit_scans, enlarged
+from data_pipelines.sources import DIGIT_CLASSES, DIGIT_SIDE, digit_scans, enlarged, rolled_back
 from ptdit_jax.evaluation.distribution import Comparison, compare, frechet_distance
 from ptdit_jax.evaluation.interface import COMPARED, Evaluation
 
@@ -92,7 +92,8 @@ def judge_digits(images: np.ndarray, labels: np.ndarray | None) -> DigitsReport:
     scans and checked on the rest. Copying is measured against all scans, since a run trains on all of them.
 
     Args:
-        images: (N, 1, 1, S, S) with S of 8, 16, 24, ..., finite; clipped to [-1, 1] first, as for display.
+        images: (N, 1, 1, S, S) with S of 8, 16, 24, ..., finite; clipped to [-1, 1] first, as for display.  Or signals
+            (N, 1, 1, 1, 64), rolled back.
         labels: (N,) integers in [0, 10), the digits asked for, each at least twice.
 
     Returns:
@@ -103,6 +104,8 @@ def judge_digits(images: np.ndarray, labels: np.ndarray | None) -> DigitsReport:
         RuntimeError: the judge recognises fewer than 98% of the held-out scans.
     """
     images, labels = np.asarray(images), np.asarray(() if labels is None else labels)
+    if images.shape[1:] == (1, 1, 1, DIGIT_SIDE**2):
+        images = rolled_back(images)
     side = images.shape[-1] if images.ndim == 5 else 0
     if not side or side % DIGIT_SIDE or images.shape[1:] != (1, 1, side, side):
         raise ValueError(
@@ -185,10 +188,11 @@ def _fit_judge(side: int) -> tuple[SVC, float]:
 def check(config: Any) -> Iterable[str]:
     """What is wrong with a config whose digits would be judged: other data, or too few samples."""
     data, condition, count = config.data.name, config.model.condition, config.evaluation.count
-    if (data, condition) not in {("digits", "class"), ("captioned_digits", "text")}:
+    judged = {("digits", "class"), ("signal_digits", "class"), ("captioned_digits", "text")}
+    if (data, condition) not in judged:
         yield (
-            "evaluation.name='digits' judges data.name='digits' with model.condition='class', or "
-            f"'captioned_digits' with 'text', not {data!r} with {condition!r}"
+            "evaluation.name='digits' judges data.name='digits' with model.condition='class', 'signal_digits' with "
+            f"'class', or 'captioned_digits' with 'text', not {data!r} with {condition!r}"
         )
     least = 2 * (config.model.classes if condition == "class" else DIGIT_CLASSES)
     if count < least:

@@ -4,6 +4,7 @@ Shapes: B samples, C channels, F frames, H height, W width, L text tokens, E tex
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,12 +16,14 @@ from jax.sharding import Mesh
 
 from ptdit_jax import config as rules
 from ptdit_jax import models
+from ptdit_jax.config.by_time import holds
 from ptdit_jax.diffusion import Objective
+from ptdit_jax.diffusion.spans import Span
 from ptdit_jax.experiment import live_text
-from ptdit_jax.experiment.sharded_network import make_sharded_network
+from ptdit_jax.experiment.sharded_network import make_sharded_keeping_network, make_sharded_network
 from ptdit_jax.models.window import Windowing
 from ptdit_jax.parallel.axes import CONTEXT
-from ptdit_jax.training.denoising import Network, make_network
+from ptdit_jax.training.denoising import KeepingNetwork, Network, make_keeping_network, make_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +39,12 @@ class Experiment:
       layout: how the tokens of a sample are cut into windows.
       objective: what is predicted, and the path.
       network: see `denoising.Network`, at the window of `layout`.
+      keeping: one of `models.ptdit.KEEPS` -> that network as a `denoising.KeepingNetwork`.
       init: key -> the network's parameters, a nested dict.
       abstract: the parameters without their values, with the names of their axes.
       prng: the implementation of keys, `numerics.prng`.
+      parts: with `compression.by_time`, the same at each of its ratios, whose objective draws the times of that ratio
+        alone; `layout` is then that of the first, and `network` takes one time for all samples and has its ratio.
     """
 
     shape: tuple[int, int, int, int]
@@ -49,9 +55,15 @@ class Experiment:
     layout: Windowing
     objective: Objective
     network: Network
+    keeping: Callable[[str], KeepingNetwork]
     init: Callable[[jax.Array], dict[str, Any]]
     abstract: nnx.State
     prng: str
+    parts: tuple["Experiment", ...] = ()
+
+    def at(self, t: float) -> "Experiment":
+        """The part whose ratio is used at a time; the whole where there is one ratio."""
+        return next((part for part in self.parts if holds(part.objective.spans, t)), self)
 
 
 def build(
@@ -79,6 +91,12 @@ def build(
     Raises:
       ValueError: the network cannot have this size.
     """
+    ratios = rules.parts(config)
+    if len(ratios) > 1:
+        size = {"frames": frames, "height": height, "width": width, "pixel_frames": pixel_frames}
+        own = functools.partial(build, mesh=mesh, null_text=null_text, **size)
+        return _by_time([(part.spans, own(part.config)) for part in ratios])
+    config = next(part.config for part in ratios)
     data, model = config.data, config.model
     size = {"frames": frames, "height": height, "width": width}
     trained_window, _ = rules.layout(config)
@@ -94,11 +112,14 @@ def build(
     shape = (model.channels, frames or data.frames, height or data.height, width or data.width)
     parts = 1 if mesh is None else mesh.shape.get(CONTEXT, 1)
     layout = module.layout(shape[1:], window, config.compression.proxy or None, parts)
-    options = {"window": window, "proxy_ratio": config.compression.proxy}
+    options: dict[str, Any] = {"window": window, "proxy_ratio": config.compression.proxy}
     if mesh is None or mesh.size == 1:
         network = make_network(graphdef, **options)
+        keeping = functools.partial(make_keeping_network, graphdef, **options)
     else:
-        network = make_sharded_network(graphdef, abstract, mesh, layout=layout, patch=model.patch, **options)
+        options |= {"layout": layout, "patches": module.arch.patches}
+        network = make_sharded_network(graphdef, abstract, mesh, **options)
+        keeping = functools.partial(make_sharded_keeping_network, graphdef, abstract, mesh, **options)
     batch: dict[str, tuple[tuple[int, ...], Any]] = {"x": (shape, jnp.float32)}
     null, text = None, None
     if model.condition == "class":
@@ -122,16 +143,43 @@ def build(
         layout=layout,
         objective=rules.make_objective(config, **size, pixel_frames=pixel_frames),
         network=_precise(network, config.numerics.matmul_precision),
+        keeping=lambda keep: _precise(keeping(keep), config.numerics.matmul_precision),
         init=lambda key: nnx.to_pure_dict(nnx.split(create(key), nnx.Param)[1]),
         abstract=abstract,
         prng=config.numerics.prng,
     )
 
 
-def _precise(network: Network, precision: str) -> Network:
+def _by_time(parts: list[tuple[tuple[Span, ...], Experiment]]) -> Experiment:
+    """One experiment of several ratios, see `Experiment.parts`."""
+    starts = sorted((low, number) for number, (spans, _) in enumerate(parts) for low, _ in spans)
+    lows, numbers = np.array(starts).T
+
+    def network(params: Any, x: jax.Array, t: jax.Array, condition: Any, keys: jax.Array) -> jax.Array:
+        interval = jnp.searchsorted(jnp.asarray(lows[1:], t.dtype), t[0], "right")
+        networks = [part.network for _, part in parts]
+        return jax.lax.switch(
+            jnp.asarray(numbers, jnp.int32)[interval], networks, params, x, t, condition, keys
+        )
+
+    def keeping(keep: str) -> KeepingNetwork:
+        raise ValueError(f"compression.by_time must be (): what is kept ({keep!r}) lies as its ratio has it")
+
+    return dataclasses.replace(
+        parts[0][1],
+        network=network,
+        keeping=keeping,
+        parts=tuple(
+            dataclasses.replace(part, objective=dataclasses.replace(part.objective, spans=spans))
+            for spans, part in parts
+        ),
+    )
+
+
+def _precise(network: Callable, precision: str) -> Callable:
     """A network whose matrix products, and those of its gradient, have a precision whatever JAX's default is."""
 
-    def precise(*arguments: Any) -> jax.Array:
+    def precise(*arguments: Any) -> Any:
         with jax.default_matmul_precision(precision):
             return network(*arguments)
 

@@ -15,7 +15,8 @@ from jax.sharding import Mesh
 
 from ptdit_jax import cli
 from ptdit_jax.experiment.build import Experiment
-from ptdit_jax.experiment.sampling_steps import Steps
+from ptdit_jax.experiment.caching import Calibration
+from ptdit_jax.experiment.sampling_steps import Observe, Steps
 from ptdit_jax.progress import Bar
 from ptdit_jax.training.denoising import null_condition
 
@@ -185,6 +186,8 @@ def generate(
     seed: int,
     mesh: Mesh,
     description: str | None = "sample",
+    calibration: Calibration | None = None,
+    observe: Observe | None = None,
 ) -> np.ndarray:
     """All samples of `batches` at once.
 
@@ -197,6 +200,8 @@ def generate(
       seed: see `batches`.
       mesh: devices, which share each batch.
       description: see `batches`.
+      calibration: see `Steps`.
+      observe: see `Steps`.
 
     Returns:
       (N, C, F, H, W) float32.
@@ -205,7 +210,7 @@ def generate(
       ValueError: for a sampler or a guidance that the network does not allow.
       NotFinite: a sample is not finite; it holds the batches before that of the sample.
     """
-    steps = Steps(experiment, sampling, mesh, count=len(labels))
+    steps = Steps(experiment, sampling, mesh, count=len(labels), calibration=calibration, observe=observe)
     made = [np.empty((0, *experiment.shape), np.float32)]
     try:
         for _, samples in batches(steps, params, Wanted(labels, text), seed=seed, description=description):

@@ -86,9 +86,10 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
 
     Args:
       config: the whole config.
-      experiment: what it describes, built for this mesh.
+      experiment: what it describes, built for this mesh; with `compression.by_time`, one of its parts.
       mesh: the devices; those of a compile-only topology serve too.
     """
+    assert not experiment.parts, "a step has one ratio: make the programs of `by_time.split`"
     place, whole = batch_sharding(mesh), replicated(mesh)
     direction = optimizer.make_direction(config.optimizer)
 
@@ -98,13 +99,15 @@ def make_program(config: Any, experiment: Experiment, mesh: Mesh) -> Program:
     key = jax.eval_shape(lambda: jax.random.key(0, impl=config.numerics.prng))
     abstract = jax.eval_shape(init, key)
     shardings = state_shardings(abstract, param_shardings(experiment.abstract, mesh), direction, mesh)
+    # Losses of different times do not compare: the log says which ratio, and so which times, a batch had.
+    told = {"window_tokens": experiment.layout.window_tokens} if experiment.objective.spans else {}
     train_step = step.make_step(
         denoising.make_draw(
             experiment.objective,
             null=experiment.null,
             condition_dropout=config.train.condition_dropout,
         ),
-        denoising.make_loss(experiment.network, experiment.objective),
+        denoising.make_loss(experiment.network, experiment.objective, told),
         direction,
         optimizer.make_schedule(config.optimizer, config.train.steps),
         ema_decays=config.train.ema_decays,

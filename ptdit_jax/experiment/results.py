@@ -10,14 +10,15 @@ import numpy as np
 from jax.sharding import Mesh
 
 from data_pipelines import open_source
+from data_pipelines.sources import rolled_back
 from data_pipelines.text import caption_of, pad_all
 from ptdit_jax import evaluation, files, plots
-from ptdit_jax.experiment import live_text
+from ptdit_jax.experiment import caching, live_text
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.experiment.decoding import Decoder, is_drawn
 from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
 
-NAMES = ("loss.png", "samples.png", "samples.gif", "samples.npz", "evaluation.json")
+NAMES = ("loss.png", "samples.png", "samples_rolled.png", "samples.gif", "samples.npz", "evaluation.json")
 
 
 def clear(workdir: Path) -> None:
@@ -57,21 +58,23 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     if wanted:
         asked = ask(config, experiment, wanted, mesh)
         problem: NotFinite | None = None
+        arguments: dict[str, Any] = {"text": asked.text, "sampling": config.sampling, "mesh": mesh}
         try:
             images = generate(
                 experiment,
                 params,
                 asked.numbers,
-                text=asked.text,
-                sampling=config.sampling,
                 seed=config.sampling.seed,
-                mesh=mesh,
+                calibration=_calibration(config, workdir, experiment, params, asked, arguments),
+                **arguments,
             )
         except NotFinite as error:
             images, problem = error.samples, error
         if is_host and not samples.exists() and len(images) >= config.sampling.count:
             first = images[: config.sampling.count]
             _draw(samples, Decoder(config)(first) if is_drawn(config) else first, asked)
+            if config.data.name == "signal_digits":
+                _draw(workdir / "samples_rolled.png", rolled_back(first), asked)
         if problem is not None:
             raise problem
         if is_host and judged is not None and not verdict.exists():
@@ -84,6 +87,23 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
         if verdict.exists():
             print(json.loads(verdict.read_text())["text"])
         print("see " + ", ".join(str(workdir / n) for n in (*NAMES, "metrics.csv") if (workdir / n).exists()))
+
+
+def _calibration(
+    config: Any, workdir: Path, experiment: Experiment, params: Any, asked: "Asked", arguments: dict[str, Any]
+) -> caching.Calibration | None:
+    """MagCache's calibration, where samples are made with it, measured here if that was not done before."""
+    found = caching.load(workdir)
+    if config.sampling.cache != "magcache" or found is not None:
+        return found
+    meter, numbers = caching.Meter(experiment), asked.numbers[: config.sampling.batch]
+    seed = config.sampling.seed
+    generate(experiment, params, numbers, seed=seed, observe=meter, description="calibrate", **arguments)
+    facts = {"samples": len(numbers), "checkpoint": f"the end of {config.train.steps} steps"}
+    found = meter.calibration(config.sampling, **facts)
+    if jax.process_index() == 0:
+        caching.save(found, workdir)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,8 +18,12 @@ from ptdit_jax import config as rules
 from ptdit_jax.diffusion.guidance import classifier_free
 from ptdit_jax.diffusion.samplers import State
 from ptdit_jax.experiment.build import Experiment
+from ptdit_jax.experiment.caching import Calibration, Plan, make_plan
+from ptdit_jax.models.ptdit import Kept
 from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.parallel.rules import batch_sharding, replicated
+
+Observe = Callable[[int, Kept], None]
 
 
 class Steps:
@@ -33,11 +37,22 @@ class Steps:
       sampling: the `sampling` section of a config; its `guidance` and `seed` are not in the programs.
       mesh: devices, which share each batch.
       batch: B.
+      plan: which evaluations reuse what of earlier ones; where some do, there are two programs of each, one that keeps
+        and one that reuses.
       seconds: that compiling took.
       traces: how often a step was traced, by whether it was guided; once each, however many samples are made.
     """
 
-    def __init__(self, experiment: Experiment, sampling: Any, mesh: Mesh, *, count: int | None = None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        sampling: Any,
+        mesh: Mesh,
+        *,
+        count: int | None = None,
+        calibration: Calibration | None = None,
+        observe: Observe | None = None,
+    ):
         """Describe them; nothing is compiled yet.
 
         Args:
@@ -45,9 +60,12 @@ class Steps:
           sampling: see above.
           mesh: see above.
           count: samples that there will be at most, if that is known; B is no larger.
+          calibration: for `sampling.cache` "magcache".
+          observe: called with the number of every evaluation and what all blocks added to the tokens (B, or guided 2B,
+            m, n, D); nothing is reused then, whatever `sampling` says.
 
         Raises:
-          ValueError: for a sampler that the network does not allow.
+          ValueError: for a sampler or a cache that the network does not allow.
         """
         self.experiment, self.sampling, self.mesh = experiment, sampling, mesh
         self.method = rules.make_sampling(experiment.objective, sampling)
@@ -56,10 +74,22 @@ class Steps:
         together = sampling.batch if count is None else min(sampling.batch, count)
         self.batch = math.ceil(together / share) * share
         self.place = batch_sharding(mesh)
+        evaluations = self.method.evaluations
+        self.observe = observe
+        self.plan = (
+            make_plan(sampling, evaluations, calibration)
+            if observe is None
+            else Plan("blocks", np.zeros(evaluations, bool))
+        )
+        is_whole = observe is None and not self.plan.reuse.any()  # then there is nothing to keep
+        self._network = None if is_whole else experiment.keeping(self.plan.keep)
         self.traces = {True: 0, False: 0}
         self.seconds = 0.0
-        self._compiled: dict[bool, Any] = {}
-        self._step = jax.jit(self._one_step, out_shardings=self.place, donate_argnums=5, static_argnums=0)
+        self._compiled: dict[bool, tuple[Any, Any]] = {}
+        donate: dict[str, Any] = {"donate_argnums": 5, "static_argnums": 0}
+        self._step = jax.jit(self._one_step, out_shardings=self.place, **donate)
+        self._keep = jax.jit(self._keeping_step, out_shardings=(self.place, None), **donate)
+        self._reuse = jax.jit(self._reusing_step, out_shardings=self.place, **donate)
         self.start = jax.jit(self._start, out_shardings=self.place)
         # A program of its own leaves the bits of the samples as they are.
         self.watch = jax.jit(_watch, out_shardings=self.place)
@@ -88,36 +118,83 @@ class Steps:
                 print("compiling the sampler ...", end=" ", flush=True)
             before = time.perf_counter()
             arguments = (params, keys, given, amount, self.start(keys), np.uint32(0), self.rows[0])
-            self._compiled[guided] = self._step.lower(guided, *arguments).compile()
+            self._compiled[guided] = self._compile(guided, arguments)
             seconds = time.perf_counter() - before
             self.seconds += seconds
             if not silent:
                 print(f"{seconds:.1f} s", flush=True)
-        compiled = self._compiled[guided]
-        return lambda state, number, row: compiled(params, keys, given, amount, state, np.uint32(number), row)
+        full, reusing = self._compiled[guided]
+        given_all = (params, keys, given, amount)
+        kept: Kept = None
+
+        def advance(state: State, number: int, row: Any) -> State:
+            nonlocal kept
+            arguments = (*given_all, state, np.uint32(number), row)
+            if self._network is None:
+                return full(*arguments)
+            if self.plan.reuse[number]:
+                return reusing(*arguments, kept)
+            kept = None  # its memory is free for what follows
+            state, kept = full(*arguments)
+            if self.observe is not None:
+                self.observe(number, kept)
+            return state
+
+        return advance
+
+    def _compile(self, guided: bool, arguments: tuple) -> tuple[Any, Any]:
+        """The program of an evaluation that computes everything, and of one that reuses, None where none does."""
+        if self._network is None:
+            return self._step.lower(guided, *arguments).compile(), None
+        lowered = self._keep.lower(guided, *arguments)
+        full = lowered.compile()
+        if not self.plan.reuse.any():
+            return full, None
+        kept = jax.tree.map(
+            lambda info, place: jax.ShapeDtypeStruct(info.shape, info.dtype, sharding=place),
+            lowered.out_info[1],
+            full.output_shardings[1],
+        )
+        return full, self._reuse.lower(guided, *arguments, kept).compile()
 
     def _start(self, keys: jax.Array) -> State:
         shape = self.experiment.shape
         return self.method.start(jax.vmap(lambda key: jax.random.normal(key, shape))(keys))
 
-    def _one_step(
-        self,
-        guided: bool,
-        params: Any,
-        keys: jax.Array,
-        given: Any,
-        scale: jax.Array,
-        state: State,
-        number: jax.Array,
-        row: Any,
-    ) -> State:
+    def _one_step(self, guided: bool, params: Any, *arguments: Any) -> State:
+        return self._evaluate(guided, functools.partial(self.experiment.network, params), arguments)
+
+    def _keeping_step(self, guided: bool, params: Any, *arguments: Any) -> tuple[State, Kept]:
+        assert self._network is not None
+        network, kept = self._network, None
+
+        # An evaluation calls it once.
+        def keeping(x: jax.Array, t: jax.Array, condition: Any, keys: jax.Array) -> jax.Array:
+            nonlocal kept
+            output, kept = network(params, x, t, condition, keys, None)
+            return output
+
+        return self._evaluate(guided, keeping, arguments), kept
+
+    def _reusing_step(self, guided: bool, params: Any, *arguments: Any) -> State:
+        assert self._network is not None
+        network, kept = self._network, arguments[-1]
+
+        def reusing(x: jax.Array, t: jax.Array, condition: Any, keys: jax.Array) -> jax.Array:
+            return network(params, x, t, condition, keys, kept)[0]
+
+        return self._evaluate(guided, reusing, arguments[:-1])
+
+    def _evaluate(self, guided: bool, network: Callable, arguments: tuple[Any, ...]) -> State:
+        """One row of the sampler; `network` is called with x, t, condition and keys."""
+        keys, given, scale, state, number, row = arguments
         self.traces[guided] += 1
         fold_and_split = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, number)))
         # (N,) each: a sample's noise comes from its own key
         noise_keys, network_keys = fold_and_split(keys).T
 
         def denoise(x: jax.Array, t: jax.Array, given: Any) -> jax.Array:
-            return self.experiment.network(params, x, t, *given)
+            return network(x, t, *given)
 
         condition, nulls = given
         denoiser = classifier_free(

@@ -17,6 +17,7 @@ from data_pipelines.shards.dataset import ShardedDataset
 from data_pipelines.shards.index import check_encoders
 from ptdit_jax import config as rules
 from ptdit_jax.encoders import autoencoder, text
+from ptdit_jax.experiment import by_time
 from ptdit_jax.experiment.build import Experiment, build
 from ptdit_jax.experiment.decoding import factor_of, is_drawn
 from ptdit_jax.experiment.live_text import is_live
@@ -45,15 +46,14 @@ def build_all(config: Any, *, mesh: Mesh, null_text: NullText | None) -> dict[Sh
 
 
 def compile_all(
-    config: Any, experiments: Mapping[Shape, Experiment], programs: Mapping[Shape, Program]
+    config: Any, experiments: Mapping[Shape, Experiment], programs: Mapping[by_time.Key, Program]
 ) -> dict:
-    """The compiled step of every shape; process 0 prints the shapes before."""
+    """The compiled step of every shape and ratio; process 0 prints them before."""
     is_host = jax.process_index() == 0
-    if is_host and len(programs) > 1:
+    if is_host and len(experiments) > 1:
         counts = shapes_of(open_source(config.data))
-        print(
-            f"{len(programs)} shapes of batches, each with a compiled step (data.max_shapes={config.data.max_shapes}):"
-        )
+        allowed = f"data.max_shapes={config.data.max_shapes}"
+        print(f"{len(experiments)} shapes of batches, each with a compiled step ({allowed}):")
         for shape, each in experiments.items():
             size, tokens = "x".join(map(str, shape[1:])), math.prod(each.layout.grid)
             print(
@@ -61,9 +61,11 @@ def compile_all(
                 flush=True,
             )
     if is_host:
+        for line in by_time.lines(next(iter(experiments.values()))):
+            print(line)
         print("compiling the training step ...", end=" ", flush=True)
     before = time.perf_counter()
-    compiled = {shape: program.lower().compile() for shape, program in programs.items()}
+    compiled = {key: program.lower().compile() for key, program in programs.items()}
     if is_host:
         print(f"{time.perf_counter() - before:.1f} s", flush=True)
     return compiled

@@ -72,10 +72,38 @@ class PTBlock(nnx.Module):
         Returns:
           (B, m, n, D).
         """
+        return self.with_update(z, emb, text, text_mask, layout, keys, None)[0]
+
+    def with_update(
+        self,
+        z: jax.Array,
+        emb: jax.Array,
+        text: jax.Array | None,
+        text_mask: jax.Array | None,
+        layout: Windowing,
+        keys: jax.Array | None,
+        update: jax.Array | None,
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """One block, and what its global branch (proxies and injection) added to z.
+
+        Args:
+          z: as of a call, and so are the next five.
+          emb: see there.
+          text: see there.
+          text_mask: see there.
+          layout: see there.
+          keys: see there.
+          update: (B, m, n, D) to add in the place of what the global branch would compute; None computes it.
+
+        Returns:
+          z (B, m, n, D) and the update (B, m, n, D), None without a global branch.
+        """
         modulation = self.modulation(emb)
 
         if self.giim is not None:  # steps 1 and 2, Eq. 1
-            z = self.giim(z, modulation, layout, keys)  # (B, m, n, D)
+            if update is None:
+                update = self.giim.update(z, modulation, layout, keys)  # (B, m, n, D)
+            z = z + update
 
         if self.window_attention is not None:  # step 3, WSA of Eq. 2
             shift, scale, gate = modulation["window"]
@@ -92,7 +120,7 @@ class PTBlock(nnx.Module):
             z = z + attend_text(self.text_attention, z, text, text_mask)
 
         shift, scale, gate = modulation["mlp"]  # step 6
-        return z + gated(self.mlp(modulated_norm(z, shift, scale, self.dtype)), gate)
+        return z + gated(self.mlp(modulated_norm(z, shift, scale, self.dtype)), gate), update
 
 
 def attend_text(

@@ -79,7 +79,7 @@ def forward(arch: Architecture, layout: Windowing, text_tokens: int = 0) -> dict
     Raises:
       ValueError: the network's injection cannot run this layout.
     """
-    width, patch = arch.width, arch.patch**2
+    width, patch = arch.width, arch.patch_pixels
     grid, tokens = math.prod(layout.grid), layout.windows * layout.window_tokens
     parts = dict.fromkeys(PARTS, Macs())
 

@@ -10,6 +10,8 @@ def window_for(
 ) -> tuple[int, int, int]:
     """The window of a size: `compression.fixed`, or the table's row nearest in log of the side √(height·width).
 
+    With `compression.by_time` it is the window of its first interval; `config.by_time.parts` has those of all.
+
     Sides between two rows take the nearer one (768 px on a side: 1024's), beyond the table its last row, so that
     the number of windows stays near 8x8.
 
@@ -25,6 +27,8 @@ def window_for(
     Raises:
       ValueError: if the fixed window is not three positive integers.
     """
+    if compression.by_time:
+        return tuple(compression.by_time[0][2])
     if compression.fixed:
         window = tuple(compression.fixed)
         if len(window) != 3 or any(not isinstance(c, int) or c < 1 for c in window):

@@ -166,6 +166,12 @@ class GIIM(nnx.Module):
         self, z: jax.Array, modulation: Modulation, layout: Windowing, keys: jax.Array | None
     ) -> jax.Array:
         """(B, m, n, D) -> (B, m, n, D); `modulation` has (shift, scale, gate) for proxy, injection, injection_kv."""
+        return z + self.update(z, modulation, layout, keys)
+
+    def update(
+        self, z: jax.Array, modulation: Modulation, layout: Windowing, keys: jax.Array | None
+    ) -> jax.Array:
+        """What a call adds to z, (B, m, n, D)."""
         check_injection(self.injection, layout, self.linear_tokens)
         proxies = EXTRACTIONS[self.extraction](z, layout, keys)  # (B, p, D)
         mask = None
@@ -191,4 +197,4 @@ class GIIM(nnx.Module):
             update = self.expand(context)  # (B, m, n, D)
         if self.linear_1 is not None:
             update = self.linear_1(update)
-        return z + gated(update, gate)
+        return gated(update, gate)

@@ -1,11 +1,11 @@
 """PT-DiT: latents in, prediction out (arXiv 2409.04005, Fig. 4), and the shell that baselines share.
 
-Shapes: B batch, C latent channels, (F, H, W) latent frames, height, width; (f, h, w) token grid, h = H/patch;
-m windows of this device, n tokens a window, D width, L text tokens, E text features.
+Shapes: B batch, C latent channels, (F, H, W) latent frames, height, width; (f, h, w) token grid, h = H/p and w =
+W/q of the patch p x q; m windows of this device, n tokens a window, D width, L text tokens, E text features.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,9 @@ from ptdit_jax.models.window import (
 from ptdit_jax.parallel.axes import CONTEXT, whole
 
 Condition = jax.Array | tuple[jax.Array, jax.Array] | None
+Kept = Any
+KEEPS = ("nothing", "blocks", "global")
+"""What `PTDiT.with_kept` keeps: what all blocks together add to the tokens, or what each block's proxies inject."""
 
 
 class Slabs(NamedTuple):
@@ -46,7 +49,7 @@ class Slabs(NamedTuple):
 
 
 class FinalLayer(nnx.Module):
-    """LN(z)·(1+c)+s, then a zero-initialised Linear to patch·patch·C_out.
+    """LN(z)·(1+c)+s, then a zero-initialised Linear to p·q·C_out.
 
     With adaLN-single (s, c) = T + emb from a (2, D) table T; with adaLN-Zero they are Linear(silu(emb)) as in DiT.
     """
@@ -60,11 +63,11 @@ class FinalLayer(nnx.Module):
         self.modulation = (
             None if single else Linear(width, (2, width), axes, dtype=jnp.float32, rngs=rngs, init=zeros)
         )
-        features = arch.patch**2 * arch.out_channels
+        features = arch.patch_pixels * arch.out_channels
         self.proj_out = Linear(width, features, ("embed", None), dtype=jnp.float32, rngs=rngs, init=zeros)
 
     def __call__(self, z: jax.Array, emb: jax.Array) -> jax.Array:
-        """z (B, m, n, D), emb (B, D) -> (B, m, n, patch·patch·C_out) float32."""
+        """z (B, m, n, D), emb (B, D) -> (B, m, n, p·q·C_out) float32."""
         if self.table is not None:
             rows = whole(self.table) + emb[:, None]  # (B, 2, D)
         else:
@@ -80,7 +83,7 @@ class PTDiT(nnx.Module):
         width = arch.width
         self.arch = arch
         self.dtype = jnp.dtype(arch.compute_dtype)
-        patch_features = arch.channels * arch.patch**2
+        patch_features = arch.channels * arch.patch_pixels
         self.patch_embedding = Linear(patch_features, width, (None, "embed"), dtype=self.dtype, rngs=rngs)
         self.time_embedding = TimeEmbedding(width, rngs=rngs, time_input=arch.time_input)
         self.class_embedding = (
@@ -111,12 +114,13 @@ class PTDiT(nnx.Module):
           ValueError: if the patch does not divide H and W, or the window or proxy ratio is impossible.
         """
         frames, height, width = size
-        patch = self.arch.patch
-        if height % patch or width % patch:
+        p, q = self.arch.patches
+        if height % p or width % q:
+            patch = f"{p}" if p == q else f"{p}x{q}"
             raise ValueError(
                 f"latent height and width {height}x{width} must be multiples of the patch {patch}"
             )
-        return split_windows(windowing((frames, height // patch, width // patch), window, proxy_ratio), parts)
+        return split_windows(windowing((frames, height // p, width // q), window, proxy_ratio), parts)
 
     def position_tables(self, grid: Triple) -> Tables:
         """The parts of the position table of a grid."""
@@ -164,6 +168,42 @@ class PTDiT(nnx.Module):
         Raises:
           ValueError: if the shapes or the condition are not the network's.
         """
+        how: dict[str, Any] = {"window": window, "proxy_ratio": proxy_ratio, "keys": keys, "slabs": slabs}
+        return self.with_kept(x, t, condition, None, keep="nothing", **how)[0]
+
+    def with_kept(
+        self,
+        x: jax.Array,
+        t: jax.Array,
+        condition: Condition,
+        kept: Kept,
+        *,
+        keep: str,
+        window: Sequence[int],
+        proxy_ratio: Sequence[int] | None = None,
+        keys: jax.Array | None = None,
+        slabs: Slabs | None = None,
+    ) -> tuple[jax.Array, Kept]:
+        """Predict, and keep or reuse what another call at a time nearby would compute again.
+
+        Args:
+          x: as of a call, and so are all that are not named here.
+          t: see there.
+          condition: see there.
+          kept: what an earlier call kept, to be used in the place of computing it; None computes everything.
+          keep: one of `KEEPS`, the same in both calls.
+          window: see a call.
+          proxy_ratio: see there.
+          keys: see there.
+          slabs: see there.
+
+        Returns:
+          The prediction (B, C_out, F, H, W) float32, and what is kept: (B, m, n, D) in the compute dtype with "blocks",
+          a list of (groups, B, m, n, D) for each block of a group with "global", else None.
+
+        Raises:
+          ValueError: if the shapes or the condition are not the network's.
+        """
         arch = self.arch
         if x.ndim != 5 or x.shape[1] != arch.channels:
             raise ValueError(f"x has shape {x.shape}; the network takes (B, {arch.channels}, F, H, W)")
@@ -174,7 +214,8 @@ class PTDiT(nnx.Module):
         emb, text, text_mask = self.embed_condition(t, condition, size)
 
         pattern = "b c f (h p) (w q) -> b f h w (c p q)"
-        patches = rearrange(x.astype(self.dtype), pattern, p=arch.patch, q=arch.patch)
+        p, q = arch.patches
+        patches = rearrange(x.astype(self.dtype), pattern, p=p, q=q)
         tokens = self.patch_embedding(patches) + self.positions(layout).astype(self.dtype)  # (B, f, h, w, D)
         z = pad_and_partition(tokens, layout)  # (B, m, n, D)
 
@@ -182,18 +223,22 @@ class PTDiT(nnx.Module):
         if keys is not None:
             split = jax.vmap(lambda key: jax.random.split(key, (arch.groups, arch.group)), out_axes=2)
             keys = split(keys)  # (groups, group, B)
-        z = run_stack(
-            list(self.blocks),
-            z,
-            lambda block, z, keys: block(z, block_emb, text, text_mask, layout, keys),
-            keys,
-            remat=arch.remat,
-            unroll=arch.unroll,
-        )  # (B, m, n, D)
+
+        def call(block: Any, z: jax.Array, keys: jax.Array | None, update: jax.Array | None):
+            given = (z, block_emb, text, text_mask, layout, keys)
+            return block.with_update(*given, update) if keep == "global" else (block(*given), None)
+
+        if keep == "blocks" and kept is not None:
+            z = z + kept
+        else:
+            start, updates = z, kept if keep == "global" else None
+            how: dict[str, Any] = {"remat": arch.remat, "unroll": arch.unroll}
+            z, updates = run_stack(list(self.blocks), z, call, keys, updates, **how)  # (B, m, n, D)
+            kept = updates if keep == "global" else z - start if keep == "blocks" else None
 
         out = merge_and_crop(self.final_layer(z, emb), layout)  # (B, f, h, w, p·q·C_out)
         pattern = "b f h w (p q c) -> b c f (h p) (w q)"
-        return rearrange(out, pattern, p=arch.patch, q=arch.patch)
+        return rearrange(out, pattern, p=p, q=q), kept
 
     def embed_condition(self, t: jax.Array, condition: Condition, size: Sequence[int]):
         """emb (B, D) float32 of time and class, text (B, L, D) or None, its mask (B, L) bool or None.

@@ -1,8 +1,10 @@
 """A stack of equal groups of blocks: parameters stacked on a leading axis, run by one scan with a remat policy."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
@@ -35,36 +37,54 @@ def stack_blocks(make: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.R
     return build(rngs)
 
 
-def run_stack(group: list, z: jax.Array, call: Callable, keys: jax.Array | None, *, remat: str, unroll: int):
+def run_stack(
+    group: list,
+    z: jax.Array,
+    call: Callable,
+    keys: jax.Array | None,
+    kept: Any = None,
+    *,
+    remat: str,
+    unroll: int,
+) -> tuple[jax.Array, Any]:
     """Run every group of blocks over z.
 
     Args:
       group: stacked blocks; one repeat runs block 0, 1, ... of the group.
       z: the residual stream.
-      call: (block, z, keys) -> z.
+      call: (block, z, keys, kept) -> (z, kept), the last two anything that a block takes and leaves, None for nothing.
       keys: (repeats, len(group), B) random keys or None.
+      kept: for every block of the group what its repeats take, arrays with the repeats first; None for nothing.
       remat: "none" or a name of REMAT_POLICIES, applied to each block.
       unroll: repeats that a scan step runs inline; 0 runs all without a loop.
+
+    Returns:
+      z, and what the blocks left, in the form of `kept`.
     """
     if remat != "none":
         plain = call
         call = jax.checkpoint(
-            lambda block, z, keys: plain(block, checkpoint_name(z, BLOCK_INPUT), keys),
+            lambda block, z, keys, kept: plain(block, checkpoint_name(z, BLOCK_INPUT), keys, kept),
             policy=REMAT_POLICIES[remat],
         )
 
-    def repeat(z, blocks_and_keys):
-        blocks, keys = blocks_and_keys
+    def repeat(z, of_repeat):
+        blocks, keys, kept = of_repeat
+        left = []
         for j, block in enumerate(blocks):
-            z = call(block, z, None if keys is None else keys[j])
-        return z, None
+            z, leaves = call(block, z, None if keys is None else keys[j], None if kept is None else kept[j])
+            left.append(leaves)
+        return z, left
 
     if unroll == 0:
-        leaves, treedef = jax.tree.flatten((group, keys))
+        leaves, treedef = jax.tree.flatten((group, keys, kept))
         repeats = leaves[0].shape[0]
         # lax.split's transpose is one concatenation; indexing's would add a full-size array for each block.
         pieces = [jax.lax.split(leaf, [1] * repeats) for leaf in leaves]
+        left = []
         for i in range(repeats):
-            z, _ = repeat(z, jax.tree.unflatten(treedef, [p[i].reshape(p[i].shape[1:]) for p in pieces]))
-        return z
-    return jax.lax.scan(repeat, z, (group, keys), unroll=unroll)[0]
+            of_repeat = jax.tree.unflatten(treedef, [p[i].reshape(p[i].shape[1:]) for p in pieces])
+            z, leaves = repeat(z, of_repeat)
+            left.append(leaves)
+        return z, jax.tree.map(lambda *each: jnp.stack(each), *left)
+    return jax.lax.scan(repeat, z, (group, keys, kept), unroll=unroll)

@@ -95,6 +95,17 @@ class Architecture:
     attention_chunk: int
     unroll: int
     size_condition: int = 0
+    patch_height: int = 0  # 0 = `patch`
+
+    @property
+    def patches(self) -> tuple[int, int]:
+        """Latent pixels a token covers along height and width."""
+        return (self.patch_height or self.patch, self.patch)
+
+    @property
+    def patch_pixels(self) -> int:
+        """Latent pixels a token covers."""
+        return math.prod(self.patches)
 
     @property
     def position_base(self) -> int:
@@ -176,6 +187,12 @@ def architecture(
             f"model.size_condition={model.size_condition} is for model.family='pixart' of a width that 3 divides, not "
             f"{family!r} of width {width}; use 0"
         )
+    positions = resolve_positions(family, model.positions, model.sample_size // model.patch)
+    if model.patch_height not in (0, model.patch) and positions == "rescaled":
+        raise ValueError(
+            f"model.patch_height={model.patch_height} is not model.patch={model.patch}, which needs "
+            f"model.positions='grid' with model.family={family!r}: others are rescaled to a square"
+        )
     if model.unroll < 0 or (model.unroll and (depth // max(shift_every, 1)) % model.unroll):
         raise ValueError(
             f"model.unroll={model.unroll} must divide the {depth // max(shift_every, 1)} groups of blocks, or be 0"
@@ -205,13 +222,14 @@ def architecture(
         injection=injection,
         linear_tokens=math.prod(window) if injection == "linear" else 0,
         mediators=mediators if family == "dam" else (),
-        positions=resolve_positions(family, model.positions, model.sample_size // model.patch),
+        positions=positions,
         time_input=time_input,
         compute_dtype=_choice("model.compute_dtype", model.compute_dtype, ("float32", "bfloat16")),
         remat=_choice("model.remat", model.remat, ("none", "block", "attention", "dots", "offload")),
         attention_chunk=model.attention_chunk,
         unroll=model.unroll,
         size_condition=model.size_condition,
+        patch_height=0 if model.patch_height == model.patch else model.patch_height,
     )
 
 

@@ -28,12 +28,13 @@ from typing import Any
 
 from ptdit_jax import cli
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import text_cost
+from ptdit_jax.experiment import ratio_cost, text_cost
 from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.axes import AXES, filled
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plan.measure import measure
 from ptdit_jax.plan.report import as_json, comparison_report, plan_report, plans_report
+from ptdit_jax.text_tables import triple
 
 
 def main(argv: Sequence[str]) -> int:
@@ -59,6 +60,15 @@ def main(argv: Sequence[str]) -> int:
         rules.validate(full, devices=machine.chips, check_data=False)
         cases.append((machine, full))
 
+    ratios = rules.parts(cases[0][1])
+    if len(ratios) > 1:
+        if len(cases) > 1:
+            raise ValueError(
+                f"compression.by_time has {len(ratios)} ratios, each a program: plan one topology and mesh, without "
+                "--sweep and --compare"
+            )
+        cases = [(cases[0][0], part.config) for part in ratios]
+
     # All devices and meshes first: what is wrong with one shows before anything is compiled.
     devices = {m.name: topology.devices(m) for m in sorted(machines, key=lambda m: m.chips, reverse=True)}
     meshes = [make_mesh(case.mesh, devices[machine.name]) for machine, case in cases]
@@ -66,7 +76,8 @@ def main(argv: Sequence[str]) -> int:
     plans = []
     began = time.perf_counter()
     for number, ((machine, case), mesh) in enumerate(zip(cases, meshes, strict=True), 1):
-        plan = measure(folder.name, case, machine, mesh)
+        ratio = f", ratio {triple(case.compression.fixed)}" if len(ratios) > 1 else ""
+        plan = measure(folder.name + ratio, case, machine, mesh)
         plans.append(plan)
         if len(cases) > 1:
             left = (time.perf_counter() - began) / number * (len(cases) - number)
@@ -75,6 +86,10 @@ def main(argv: Sequence[str]) -> int:
     texts = {id(plan): text_cost.as_json(case) for plan, (_, case) in zip(plans, cases, strict=True)}
     if options.compare:
         text = comparison_report(*plans)
+    elif len(ratios) > 1:
+        bounds = [{f"{kind}, ms": 1e3 * s for kind, s in plan.bounds.items()} for plan in plans]
+        bounds = bounds if all(bounds) else []  # what does not fit, and a CPU, have none
+        text = "\n\n".join([*map(plan_report, plans), ratio_cost.report(config, bounds)])
     elif len(plans) == 1:
         text = "\n\n".join(filter(None, (plan_report(plans[0]), text_cost.report(cases[0][1]))))
     else:

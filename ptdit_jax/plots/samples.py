@@ -1,7 +1,8 @@
 """Pictures of samples: grids, film strips and animations, each with how it was made in its file.
 
 Shapes: N samples, C channels (1 grey or 3 RGB), F frames, H rows, W columns. Values are in [-1, 1]; what lies
-outside is clipped. Pixels are enlarged by whole numbers and stay square and sharp.
+outside is clipped. Pixels are enlarged by whole numbers and stay square and sharp.  Samples
+of one frame and one row are signals, and drawn as curves.
 """
 
 import functools
@@ -146,8 +147,12 @@ def check_size(
         ValueError: it would.
     """
     count, _, frames, height, width = shape
-    factor = math.ceil(TILE / min(height, width))
-    height, width, columns = factor * height, factor * width, columns or _columns(count, labels)
+    if (frames, height) == (1, 1) and width > 1:
+        height, width = TILE, (width - 1) * _curve_step(width) + 1
+    else:
+        factor = math.ceil(TILE / min(height, width))
+        height, width = factor * height, factor * width
+    columns = columns or _columns(count, labels)
     if frames > 1 and path.suffix.lower() not in MOVING:
         width, columns = frames * (width + STRIP) - STRIP, 1
     size = _page_size(count, height, width, labels, columns, legend)
@@ -173,8 +178,31 @@ def _films(images: np.ndarray, labels: Sequence[object] | np.ndarray | None) -> 
         raise ValueError(f"images {images.shape}: must be (N, C, F, H, W) with C of 1 or 3")
     if labels is not None and len(labels) != len(images):
         raise ValueError(f"{len(labels)} labels for {len(images)} images")
+    if images.shape[2:4] == (1, 1) and images.shape[4] > 1:
+        return _waves(to_uint8(images)[:, :, 0, 0])
     factor = math.ceil(TILE / min(images.shape[3:]))
     return einops.repeat(to_uint8(images), "n c f h w -> n f (h a) (w b) c", a=factor, b=factor)
+
+
+def _waves(signals: np.ndarray) -> np.ndarray:
+    """Returns signals (N, C, W) uint8 as pictures (N, 1, H', W', C) of their curves, high values at the top."""
+    step = _curve_step(signals.shape[-1])
+    places = np.arange((signals.shape[-1] - 1) * step + 1) / step
+    left = places.astype(int)
+    right = np.minimum(left + 1, signals.shape[-1] - 1)
+    curves = signals[..., left] + (places - left) * (signals[..., right].astype(float) - signals[..., left])
+    rows = np.rint((TILE - 1) * (1 - curves / 255)).astype(int)  # (N, C, W')
+    # A column's ink reaches from its own row to the next column's, so that steep curves have no gaps.
+    after = np.concatenate([rows[..., 1:], rows[..., -1:]], axis=-1)
+    low, high = np.minimum(rows, after), np.maximum(rows, after)
+    heights = np.arange(TILE)[:, None]
+    inked = (low[..., None, :] <= heights) & (heights <= high[..., None, :])  # (N, C, H', W')
+    return np.moveaxis(np.where(inked, INK, PAPER).astype(np.uint8), 1, -1)[:, None]
+
+
+def _curve_step(samples: int) -> int:
+    """Pixels between the samples of a curve."""
+    return math.ceil(TILE / samples) + 1
 
 
 def _columns(count: int, labels: Sequence[object] | np.ndarray | None) -> int:

@@ -33,7 +33,7 @@ import numpy as np
 
 from ptdit_jax import cli, files, plots
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import null_text
+from ptdit_jax.experiment import caching, null_text
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.decoding import Decoder, is_drawn, is_visible, pixel_shape, size_text
 from ptdit_jax.experiment.generate import NotFinite, batches
@@ -73,8 +73,8 @@ def main(args: argparse.Namespace) -> int:
                     raise ValueError(f"{name}={path} is the file of {flag}, which it would overwrite")
 
     # --- config
-    for name in ("guidance", "ema", "fps"):
-        cli.check_finite(getattr(args, name), f"--{name}")
+    for name in ("guidance", "ema", "fps", "cache_threshold", "cache_first"):
+        cli.check_finite(getattr(args, name), f"--{name.replace('_', '-')}")
     release = request.open_release(args)
     step = checkpoint.find(args.checkpoint) if release is None else release.path
     config = rules.from_json(json.dumps(checkpoint.load_config(step))) if release is None else release.config
@@ -121,6 +121,13 @@ def main(args: argparse.Namespace) -> int:
     elif picture:
         outputs.check_size(picture, (count, *shape), given)
 
+    workdir = null_text.folder_of(step)
+    calibration = caching.load(workdir)
+    meter = caching.Meter(experiment) if args.calibrate_cache else None
+    if meter is not None:
+        files.check_file(workdir / caching.FILE, "--calibrate-cache")
+    steps = Steps(experiment, config.sampling, mesh, count=count, calibration=calibration, observe=meter)
+
     # --- text, whose encoder is gone before the model comes
     given = given.encoded(config)
 
@@ -132,10 +139,11 @@ def main(args: argparse.Namespace) -> int:
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"
     what = f"{count} samples of {size_text(shape)}" + " pixels" * (drawn or is_visible(config))
     print(f"{name} of {step}: {what}, {how}, seed {args.seed}")
+    if steps.plan.reuse.any():
+        print(f"cache {config.sampling.cache}: {steps.plan}")
 
     # --- samples, written as they are made into a folder
     shared = settings.common(args, config, step, name, shape)
-    steps = Steps(experiment, config.sampling, mesh, count=count)
     made: list[np.ndarray] = []
     images: list[np.ndarray] = []
     before = time.perf_counter()
@@ -151,6 +159,9 @@ def main(args: argparse.Namespace) -> int:
         done = np.concatenate(made) if made else error.samples
         kept = folder.kept() if folder is not None else outputs.keep_some(args.out or args.npz, done)
         raise cli.RunError(f"{error}{kept}") from error
+    if meter is not None:
+        measured = meter.calibration(config.sampling, samples=count, checkpoint=f"{name} of {step}")
+        print(f"MagCache's ratios, of {count} samples: {caching.save(measured, workdir)}")
     seconds = time.perf_counter() - before - steps.seconds
     print(
         f"{count} samples in {seconds:.1f} s, {seconds / count:.3g} s each, and {steps.seconds:.1f} s of compiling"

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from ptdit_jax import plots
+from ptdit_jax.config import CHOICES
 from ptdit_jax.diffusion.grids import SDE_LAST_STEPS
 from ptdit_jax.diffusion.samplers import SAMPLERS
 from ptdit_jax.plots.settings import FILM
@@ -18,6 +19,11 @@ OVERRIDES = (
     "sde_last_step_size",
     "ema",
     "batch",
+    "cache",
+    "cache_threshold",
+    "cache_skips",
+    "cache_first",
+    "cache_every",
 )
 """Fields of `sampling` that have a flag."""
 SUFFIXES = (*plots.STILL, *plots.MOVING, FILM, ".npy")
@@ -50,6 +56,7 @@ def parse(argv: list[str], about: str) -> argparse.Namespace:
     add("--show", metavar="FILE", help="print how a picture or film was made, and end; needs no checkpoint")
     _conditions(parser)
     _sampling(parser)
+    _caching(parser)
     _outputs(parser)
     add("--insist", action="store_true", help="try also what by plain arithmetic no memory here holds")
     add("--debug", action="store_true", help="show where an error comes from")
@@ -104,6 +111,16 @@ def _sampling(parser: Any) -> None:
     )
     add("--frames", type=int, help="frames in pixels, 4k+1 with a causal autoencoder, or number of views")
     add("--views", action="store_true", help="frames are views of an object, each a picture by itself")
+
+
+def _caching(parser: Any) -> None:
+    add = parser.add_argument
+    add("--cache", choices=CHOICES["sampling.cache"], help="fewer computations a sample: docs/cache.md")
+    add("--cache-threshold", type=float, metavar="E", help="magcache: error skipped in a row stays below E")
+    add("--cache-skips", type=int, metavar="N", help="magcache: evaluations skipped in a row, at most")
+    add("--cache-first", type=float, metavar="P", help="magcache: share, the first, that is never skipped")
+    add("--cache-every", type=int, metavar="K", help="global: proxies are computed at every K-th evaluation")
+    add("--calibrate-cache", action="store_true", help="reuse nothing, measure magcache.json into the run")
 
 
 def _outputs(parser: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ptdit_jax.experiment import caching
 from ptdit_jax.experiment.decoding import size_text
 from ptdit_jax.plots import settings as in_files
 from ptdit_jax.sample.conditions import Conditions
@@ -44,6 +45,7 @@ def common(
         "frames": shape[-3],
         "seed": args.seed,
         **{field: sampling[field] for field in fields},
+        **caching.settings(sampling),
     }
 
 

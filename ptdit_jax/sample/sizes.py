@@ -29,8 +29,10 @@ def latent_size(config: Any, size: str | None, frames: int | None, *, views: boo
         match = SIZE.fullmatch(size.strip())
         if match is None:
             raise ValueError(f"--size={size} must be HEIGHTxWIDTH in pixels, such as 512x512")
-        patch = config.model.patch
-        for name, text, factor in (("height", match[1], rows), ("width", match[2], columns)):
+        model = config.model
+        patches = (model.patch_height or model.patch, model.patch)
+        sides = zip(("height", "width"), match.groups(), (rows, columns), patches, strict=True)
+        for name, text, factor, patch in sides:
             step, value = factor * patch, int(text)
             if value < 1 or value % step:
                 below = value // step * step

@@ -21,7 +21,7 @@ import numpy as np
 
 from ptdit_jax import cli
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import text_cost
+from ptdit_jax.experiment import by_time, text_cost
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import Program, compile_step, make_program, out_of_memory
 from ptdit_jax.parallel import chips, topology
@@ -64,24 +64,29 @@ def _answer(config: Any, machine: str | None, limit: float, jobs: int) -> dict[s
     chip = chips.lookup(devices[0].device_kind)
     limit = limit or (chip.hbm_bytes if chip else chips.host_memory()) / jobs
     mesh = make_mesh(config.mesh, devices)
-    program = make_program(config, build(config, mesh=mesh), mesh)
-    state = program.state_bytes + program.frozen_bytes
+    experiment = build(config, mesh=mesh)
+    programs = [make_program(config, part, mesh) for part in experiment.parts or (experiment,)]
+    state = programs[0].state_bytes + programs[0].frozen_bytes
     if state > limit:
         return dataclasses.asdict(Plan(state, limit, math.nan))
-    try:
-        compiled, memory = compile_step(program)
-    except jax.errors.JaxRuntimeError as error:
-        if (needed := out_of_memory(str(error))) is None:
-            raise
-        return dataclasses.asdict(Plan(needed, limit, math.nan))
-    seconds = math.nan
-    if not machine and memory.total <= limit:
-        seconds = _time(program, compiled, config.numerics.prng)
-    elif chip:
-        text = text_cost.columns(config).get("text_share", 0.0)
-        macs = 3 * (1 + text) * config.data.batch * count(config).macs / len(devices)
-        seconds = 2 * macs / chip.flops_bf16
-    return dataclasses.asdict(Plan(memory.total, limit, seconds))
+    total, seconds = 0, 0.0
+    for program, share in zip(programs, by_time.masses(experiment), strict=True):
+        try:
+            compiled, memory = compile_step(program)
+        except jax.errors.JaxRuntimeError as error:
+            if (needed := out_of_memory(str(error))) is None:
+                raise
+            return dataclasses.asdict(Plan(needed, limit, math.nan))
+        total = max(total, memory.total)
+        if not machine and total <= limit:
+            seconds += share * _time(program, compiled, config.numerics.prng)
+    if machine or total > limit:
+        seconds = math.nan
+        if chip:
+            text = text_cost.columns(config).get("text_share", 0.0)
+            macs = 3 * (1 + text) * config.data.batch * count(config).macs / len(devices)
+            seconds = 2 * macs / chip.flops_bf16
+    return dataclasses.asdict(Plan(total, limit, float(seconds)))
 
 
 def _time(program: Program, compiled: Any, prng: str) -> float:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ptdit_jax import config as rules
+from ptdit_jax.experiment import ratio_cost
 from ptdit_jax.models import complexity
 
 OUTSIDE_STEP = (
@@ -26,9 +27,9 @@ class Counts:
 
     Attributes:
       parameters: of the network.
-      macs: multiply-accumulates of one forward pass of one sample.
+      macs: multiply-accumulates of one forward pass of one sample; with `compression.by_time` the mean of the batches.
       tokens: N.
-      window: (p_f, p_h, p_w); None for a network without.
+      window: (p_f, p_h, p_w); None for a network without, or with several.
     """
 
     parameters: int
@@ -52,6 +53,8 @@ def count(config: Any) -> Counts:
         layout = network.layout((data.frames, data.height, data.width), ratio, config.compression.proxy)
         window = layout.window if config.model.family == "ptdit" else None  # others have no such windows
         macs = complexity.total(complexity.forward(arch, layout, config.model.text_length)).total
+        if ratios := ratio_cost.rows_of(config):
+            window, macs = None, round(sum(each["batches"] * each["macs"] for each in ratios))
         _COUNTS[text] = Counts(complexity.parameters(network), macs, math.prod(layout.grid), window)
     return _COUNTS[text]
 

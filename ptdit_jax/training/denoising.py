@@ -3,7 +3,7 @@
 Shapes: B samples, C channels, F frames, H height, W width, L text tokens, E text features.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -11,12 +11,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from ptdit_jax.diffusion import Objective
-from ptdit_jax.models.ptdit import Condition
+from ptdit_jax.models.ptdit import Condition, Kept
 from ptdit_jax.models.window import Triple
 from ptdit_jax.training.step import Draw, Loss
 
 Network = Callable[[Any, jax.Array, jax.Array, Condition, jax.Array], jax.Array]
 """(params, x (B, C, F, H, W), t (B,), condition, keys (B,)) -> (B, C_out, F, H, W)."""
+KeepingNetwork = Callable[[Any, jax.Array, jax.Array, Condition, jax.Array, Kept], tuple[jax.Array, Kept]]
+"""A `Network` that also takes what an earlier call kept, or None, and returns what is kept; see `PTDiT.with_kept`."""
 
 
 class Inputs(NamedTuple):
@@ -95,14 +97,35 @@ def make_network(graphdef: nnx.GraphDef, *, window: Triple, proxy_ratio: tuple[i
     return network
 
 
-def make_loss(network: Network, objective: Objective) -> Loss:
-    """(params, Inputs) -> (mean loss, metrics), for `step.make_step`."""
+def make_keeping_network(
+    graphdef: nnx.GraphDef, keep: str, *, window: Triple, proxy_ratio: tuple[int, ...] = ()
+) -> KeepingNetwork:
+    """`make_network` that keeps and reuses.
+
+    Args:
+      graphdef: as of `make_network`.
+      keep: what, one of `models.ptdit.KEEPS`.
+      window: as of `make_network`.
+      proxy_ratio: as of `make_network`.
+    """
+
+    def network(
+        params: Any, x: jax.Array, t: jax.Array, condition: Condition, keys: jax.Array, kept: Kept
+    ) -> tuple[jax.Array, Kept]:
+        how: dict[str, Any] = {"window": window, "proxy_ratio": proxy_ratio or None, "keys": keys}
+        return nnx.merge(graphdef, params).with_kept(x, t, condition, kept, keep=keep, **how)
+
+    return network
+
+
+def make_loss(network: Network, objective: Objective, told: Mapping[str, float] | None = None) -> Loss:
+    """(params, Inputs) -> (mean loss, metrics), for `step.make_step`; metrics with what is `told` of every step."""
 
     def loss(params: Any, inputs: Inputs) -> tuple[jax.Array, dict[str, jax.Array]]:
         def denoise(x_t: jax.Array, t: jax.Array) -> jax.Array:
             return network(params, x_t, t, inputs.condition, inputs.keys)
 
         per_sample, metrics = objective.loss_at(denoise, inputs.x0, inputs.eps, inputs.t)
-        return per_sample.mean(), metrics
+        return per_sample.mean(), metrics | {name: jnp.float32(value) for name, value in (told or {}).items()}
 
     return loss

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from data_pipelines import sources
 from data_pipelines.sources import digit_scans, enlarged
 from ptdit_jax.evaluation import EVALUATIONS, find
 from ptdit_jax.evaluation.digits import judge_digits, split_scans
@@ -130,3 +131,16 @@ def test_report_is_deterministic_and_complete():
 def test_wrong_arrays_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         judge_digits(*change(*held_out()))
+
+
+def test_signals_are_judged_as_the_digits_that_they_unroll():
+    source = sources.SignalDigits()
+    picked = [np.flatnonzero(sources.digit_scans()[1] == digit)[:2] for digit in range(10)]
+    numbers = np.concatenate(picked)
+    x = np.stack([source[number]["x"] for number in numbers])
+    labels = np.array([source[number]["label"] for number in numbers])
+    images = sources.digit_scans()[0][numbers]
+    assert x.shape == (20, 1, 1, 1, 64)
+    assert np.array_equal(sources.rolled_back(x)[:, 0, 0], images)
+    assert np.array_equal(x[3, 0, 0, 0, 8:16], images[3, 1])  # row by row
+    assert judge_digits(x, labels) == judge_digits(images[:, None, None], labels)

@@ -362,16 +362,16 @@ def network(arch, p, x, t, condition=None, *, window=(1, 1, 1), ratio=None):
       window: (cf, ch, cw).
       ratio: (., ph, pw) for several proxies a window.
     """
-    patch = arch.patch
+    rows, columns = arch.patch_height or arch.patch, arch.patch
     frames, height, width = x.shape[2:]
-    grid = (frames, height // patch, width // patch)
+    grid = (frames, height // rows, width // columns)
     group = max(arch.shift_every, 1)
     out = np.zeros((len(x), arch.out_channels, frames, height, width))
     for b in range(len(x)):
         z = np.zeros((*grid, arch.width))
         for token in tokens(grid):
             f, i, j = token
-            pixels = x[b, :, f, i * patch : (i + 1) * patch, j * patch : (j + 1) * patch]
+            pixels = x[b, :, f, i * rows : (i + 1) * rows, j * columns : (j + 1) * columns]
             z[token] = linear(p["patch_embedding"], pixels.astype(np.float64).reshape(-1))
             if arch.family in ("dit", "dam", "pixart"):
                 scale = max(arch.sample_size // 64, 1) if arch.family == "pixart" else 1
@@ -409,7 +409,7 @@ def network(arch, p, x, t, condition=None, *, window=(1, 1, 1), ratio=None):
             shift, scale = linear(final["modulation"], silu(emb))
         features = linear(final["proj_out"], norm(z, shift, scale))
         for f, i, j in tokens(grid):
-            for q, r, channel in itertools.product(range(patch), range(patch), range(arch.out_channels)):
-                value = features[f, i, j, (q * patch + r) * arch.out_channels + channel]
-                out[b, channel, f, i * patch + q, j * patch + r] = value
+            for q, r, channel in itertools.product(range(rows), range(columns), range(arch.out_channels)):
+                value = features[f, i, j, (q * columns + r) * arch.out_channels + channel]
+                out[b, channel, f, i * rows + q, j * columns + r] = value
     return out

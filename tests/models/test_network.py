@@ -49,6 +49,22 @@ def test_class_network_at_every_size_with_the_same_weights(name):
 
 
 @pytest.mark.parametrize(
+    ("changes", "size", "window"),
+    [
+        ({"patch_height": 1, "patch": 4}, (1, 1, 64), (1, 1, 4)),  # a signal: the grid is (1, 1, N)
+        (
+            {"patch_height": 1, "depth": 1, "shift_every": 1},
+            (1, 1, 22),
+            (1, 1, 4),
+        ),  # whose last window is padded
+        ({"patch_height": 4, "patch": 2, "depth": 1, "shift_every": 1}, (2, 8, 6), (2, 2, 2)),
+    ],
+)
+def test_patches_that_are_not_square(changes, size, window):
+    assert_matches(tiny.architecture("class", **changes), size, window)
+
+
+@pytest.mark.parametrize(
     ("condition", "changes"),
     [
         ("none", {}),

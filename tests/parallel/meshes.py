@@ -164,6 +164,42 @@ def compare(changes: dict, name: str) -> dict:
     return {"output": difference(y_mesh, y), "gradient": max(jax.tree.leaves(worst))}
 
 
+def kept() -> dict:
+    """Largest relative differences, over meshes, of a call that keeps and of one that reuses."""
+    config = common.get_config()
+    config.update_from_flattened_dict(TINY | {"data.height": 10})  # padded to fill the slabs
+    plain = build(config)
+    leaves, tree = jax.tree.flatten(plain.init(jax.random.key(0)))
+    noise = jax.random.split(jax.random.key(1), len(leaves))
+    noisy = [
+        leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, noise, strict=True)
+    ]
+    params = jax.tree.unflatten(tree, noisy)
+    x = jax.random.normal(jax.random.key(2), (4, *plain.shape))
+    t, labels, keys = jnp.linspace(0.1, 0.9, 4), jnp.arange(4), jax.random.split(jax.random.key(3), 4)
+
+    def outputs(experiment, params, keep):
+        network = experiment.keeping(keep)
+        first = jax.jit(lambda params: network(params, x, t, labels, keys, None), compiler_options=FAST)
+        again = jax.jit(
+            lambda params, kept: network(params, 0.9 * x, 0.8 * t, labels, keys, kept)[0],
+            compiler_options=FAST,
+        )
+        y, kept = first(params)
+        return np.asarray(y), np.asarray(again(params, kept))
+
+    found = {}
+    for keep in ("blocks", "global"):
+        expected = outputs(plain, params, keep)
+        for name in ("1x1x2x2", "2x2x1x1"):
+            mesh = mesh_of(name)
+            sharded = build(config, mesh=mesh)
+            split = jax.device_put(params, param_shardings(sharded.abstract, mesh))
+            pairs = zip(outputs(sharded, split, keep), expected, strict=True)
+            found[f"{keep} {name}"] = [float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs]
+    return found
+
+
 def losses() -> dict:
     """The losses of 20 steps of the digits on each mesh, and where the first kernel of the MLP lies."""
     config = c2i_digits.get_config()
@@ -198,7 +234,7 @@ def losses() -> dict:
     return found
 
 
-FIGURES = {"networks": networks, "full": lambda: networks(full=True), "losses": losses}
+FIGURES = {"networks": networks, "full": lambda: networks(full=True), "losses": losses, "kept": kept}
 
 if __name__ == "__main__":
     print(json.dumps(FIGURES[sys.argv[1]]()))

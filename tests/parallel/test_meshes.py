@@ -37,6 +37,12 @@ def test_a_mesh_changes_neither_output_nor_gradients(which, subtests):
             assert found["gradient"] < 2e-5
 
 
+@pytest.mark.full
+def test_a_mesh_changes_neither_what_is_kept_nor_what_reuses_it():
+    for case, differences in run("kept").items():
+        assert max(differences) < 2e-6, case
+
+
 def test_twenty_steps_have_the_same_losses_on_a_mesh_and_arrays_are_split_as_it_says(subtests):
     losses = run("losses")
     assert list(losses) == ["1x1x1x1", *LOSSES]

@@ -56,7 +56,7 @@ class DAM(DiT):
         self, size: Sequence[int], window: Sequence[int], proxy_ratio: Sequence[int] | None, parts: int = 1
     ) -> Windowing:
         """A window for each mediator, all of one size: the grid over `arch.mediators`, rounded up."""
-        patch = self.arch.patch
-        grid = (size[0], size[1] // patch, size[2] // patch)
+        p, q = self.arch.patches
+        grid = (size[0], size[1] // p, size[2] // q)
         each = [-(-tokens // count) for tokens, count in zip(grid, self.arch.mediators, strict=True)]
         return PTDiT.layout(self, size, each, None, parts)
