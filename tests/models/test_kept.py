@@ -30,12 +30,12 @@ def by_hand(model, x, t, condition, kept, *, keep):
     for number in range(arch.depth):
         stacked = model.blocks[number % arch.group]
         block = jax.tree.map(lambda leaf, i=number // arch.group: leaf[i], stacked)
-        update = block.giim(z, block.modulation(block_emb), layout, None) - z if arch.giim else None
+        update = block.giim(z, block.modulation(block_emb), layout, None) - z
         if keep == "global" and kept is not None:
             update = kept[number]
         updates.append(update)
-        giim, block.giim = block.giim, None  # what follows the global branch
-        z = block(z if giim is None else z + update, block_emb, text, mask, layout, None)
+        block.giim = None  # what follows the global branch
+        z = block(z + update, block_emb, text, mask, layout, None)
     residual = z - start
     if keep == "blocks" and kept is not None:
         z = start + kept
