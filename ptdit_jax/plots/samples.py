@@ -4,12 +4,14 @@ Shapes: N samples, C channels (1 grey or 3 RGB), F frames, H rows, W columns. Va
 outside is clipped. Pixels are enlarged by whole numbers and stay square and sharp.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import einops
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -190,8 +192,12 @@ def _page_size(
     return math.ceil(count / columns) * cell + GAP + CAPTION * len(_wrapped(legend, across)), across
 
 
+@functools.cache
 def _font() -> Any:
-    return ImageFont.load_default(size=CAPTION - 4)
+    """The font that comes with matplotlib, which has the letters of more languages than Pillow's."""
+    return ImageFont.truetype(
+        Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", CAPTION - 5
+    )
 
 
 def _wrapped(legend: Sequence[str], width: int) -> list[str]:

@@ -105,7 +105,8 @@ def main(args: argparse.Namespace) -> int:
     # --- what is asked for
     given = conditions.make(args, config, null_text.folder_of(step))
     count = len(given.wanted.labels)
-    if problems := list(rules.sampling_problems(config, chips.here(), count=count, **latents)):
+    held = min(count, config.sampling.batch) if into_folder and not args.npz else count
+    if problems := list(rules.sampling_problems(config, chips.here(), count=held, **latents)):
         raise ValueError("\n".join(problems))
     experiment = build(config, mesh=mesh, **size, null_text=given.null)
     drawn = is_drawn(config) and (picture is not None or args.npz is not None)

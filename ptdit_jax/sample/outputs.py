@@ -162,9 +162,9 @@ def check_size(path: Path, shape: Sequence[int], conditions: Conditions) -> None
         )
 
 
-def keep_some(path: Path, latents: np.ndarray) -> str:
+def keep_some(path: Path | None, latents: np.ndarray) -> str:
     """Keep the samples that were made before some that are not finite, beside a file; returns what to say of it."""
-    if not len(latents):
+    if path is None or not len(latents):
         return ""
     kept = path.with_name(f"{path.stem}.first-{len(latents)}.npy")
     try:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from configs import t2v_xl_512x288
+from ptdit_jax import config as rules
 from ptdit_jax.sample import conditions, prompts, sizes
 from ptdit_jax.sample.prompts import Prompt
 from tests.sample.conftest import small
@@ -132,6 +133,17 @@ def test_frames_are_those_of_the_film(film):
 def test_sizes_that_cannot_be(film, size, frames, message):
     with pytest.raises(ValueError, match=message):
         sizes.latent_size(film, size, frames)
+
+
+def test_the_shift_of_times_is_that_of_the_film(film):
+    """Of 97 frames, not of their 25 latents: the length counts in pixels, 5 for each 17 frames."""
+    config = film.copy_and_resolve_references()
+    config.diffusion.shift = "released"
+    ratios = [
+        rules.make_objective(config, frames=25, pixel_frames=frames).shift_ratio for frames in (97, 25, 0)
+    ]
+    assert ratios[1] == ratios[2]
+    np.testing.assert_allclose(ratios[0] / ratios[1], (97 // 17 * 5 / (25 // 17 * 5)) ** 0.5)
 
 
 def test_an_autoencoder_of_another_factor(film):
