@@ -56,7 +56,8 @@ def test_reuse_is_a_loop_over_blocks_with_what_was_kept(keep, condition, changes
     first, kept = run(model, x, t, given, None, keep=keep)
     expected, by_loop = by_hand(model, x, t, given, None, keep=keep)
     close(first, expected)
-    np.testing.assert_array_equal(first, tiny.run(model, x, t, given, window=WINDOW))
+    # What a scan also returns may be fused otherwise.
+    np.testing.assert_allclose(first, tiny.run(model, x, t, given, window=WINDOW), rtol=0, atol=2e-6)
 
     later, x_later = t * 0.7, x * 0.9 + 0.1
     reused, _ = run(model, x_later, later, given, kept, keep=keep)
