@@ -112,9 +112,9 @@ class PTBlock(nnx.Module):
 
         if self.shifted_attention is not None:  # step 4, SWSA of Eq. 2
             shift, scale, gate = modulation["shift"]
-            update = self.shifted_attention(modulated_norm(z, shift, scale, self.dtype), layout)
-            update = gated(update, gate)  # the gate stands inside linear_2
-            z = z + (update if self.linear_2 is None else self.linear_2(update))  # (B, m, n, D)
+            shifted = self.shifted_attention(modulated_norm(z, shift, scale, self.dtype), layout)
+            shifted = gated(shifted, gate)  # the gate stands inside linear_2
+            z = z + (shifted if self.linear_2 is None else self.linear_2(shifted))  # (B, m, n, D)
 
         if self.text_attention is not None:  # step 5
             z = z + attend_text(self.text_attention, z, text, text_mask)

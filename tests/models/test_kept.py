@@ -30,12 +30,12 @@ def by_hand(model, x, t, condition, kept, *, keep):
     for number in range(arch.depth):
         stacked = model.blocks[number % arch.group]
         block = jax.tree.map(lambda leaf, i=number // arch.group: leaf[i], stacked)
-        update = block.giim(z, block.modulation(block_emb), layout, None) - z if arch.giim else None
+        update = block.giim(z, block.modulation(block_emb), layout, None) - z
         if keep == "global" and kept is not None:
             update = kept[number]
         updates.append(update)
-        giim, block.giim = block.giim, None  # what follows the global branch
-        z = block(z if giim is None else z + update, block_emb, text, mask, layout, None)
+        block.giim = None  # what follows the global branch
+        z = block(z + update, block_emb, text, mask, layout, None)
     residual = z - start
     if keep == "blocks" and kept is not None:
         z = start + kept
@@ -56,7 +56,8 @@ def test_reuse_is_a_loop_over_blocks_with_what_was_kept(keep, condition, changes
     first, kept = run(model, x, t, given, None, keep=keep)
     expected, by_loop = by_hand(model, x, t, given, None, keep=keep)
     close(first, expected)
-    np.testing.assert_array_equal(first, tiny.run(model, x, t, given, window=WINDOW))
+    # What a scan also returns may be fused otherwise.
+    np.testing.assert_allclose(first, tiny.run(model, x, t, given, window=WINDOW), rtol=0, atol=2e-6)
 
     later, x_later = t * 0.7, x * 0.9 + 0.1
     reused, _ = run(model, x_later, later, given, kept, keep=keep)
