@@ -13,7 +13,7 @@ from ptdit_jax.config import user_file
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import make_program
 from ptdit_jax.parallel import topology
-from ptdit_jax.parallel.axes import filled
+from ptdit_jax.parallel.axes import AXES, filled
 from ptdit_jax.parallel.chips import CHIPS
 from ptdit_jax.plan import __main__ as plan
 
@@ -74,14 +74,14 @@ def planned_config(recipe):
 def test_a_third_build_and_split_over_their_machines(name):
     """Every array of the state is cut into equal parts, and a chip holds what is left of it."""
     config, machine = planned_config(RECIPES[name])
-    sizes = filled(config.mesh.to_dict(), machine.chips)
+    sizes = filled({axis: config.mesh[axis] for axis in AXES}, machine.chips)
     mesh = AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
     program = make_program(config, build(config, mesh=mesh), mesh)
     for leaf in jax.tree.leaves((program.state, program.batch)):
         leaf.sharding.shard_shape(leaf.shape)  # raises where the mesh does not divide it
     split = sizes["fsdp"] * sizes["context"] * sizes["tensor"]
     whole = 4 * 4 * program.parameters  # of float32: parameters, two moments, an average
-    assert whole / split <= program.state_bytes < 1.05 * whole / split
+    assert whole / split <= program.state_bytes < 1.1 * whole / split  # what is whole everywhere is small
     assert program.state_bytes < CHIPS[machine.kind].hbm_bytes / 4
     if RECIPES[name].figures.exists():  # what the compiler found: the state, the batch and the key
         figures = json.loads(RECIPES[name].figures.read_text())
