@@ -136,8 +136,8 @@ def test_two_processes_start_with_the_average_of_another_run(reference, tmp_path
     assert "[p0]   class_embedding.table: (11, 32) found, (13, 32) wanted" in lines
     skip = {"train__init_skip": ("class_embedding.*",)}
     finish(start(tmp_path / "run", tiny(**fields | skip)[1]), 0)
-    ours = runs.contents(tmp_path / "run" / "checkpoints" / "1")["params"]
-    theirs = runs.contents(reference / "checkpoints" / str(STEPS))["ema_0.99"]
+    ours = runs.numbers(tmp_path / "run" / "checkpoints" / "1")
+    theirs = runs.numbers(reference / "checkpoints" / str(STEPS), "ema_0.99")
     assert ours.pop("class_embedding")["table"].shape == (13, 32)
     assert theirs.pop("class_embedding")["table"].shape == (11, 32)
     assert jax.tree.structure(ours) == jax.tree.structure(theirs)

@@ -165,7 +165,7 @@ def test_what_is_named_starts_fresh_and_all_else_is_taken(trained, saved, tiny, 
     config = tiny(**OTHER)[0]
     init_key, _ = jax.random.split(jax.random.key(config.seed, impl=config.numerics.prng))
     random = flat(build(config).init(init_key))
-    ours = flat(runs.contents(tmp_path / "run" / "checkpoints" / "1")["params"])
+    ours = flat(runs.numbers(tmp_path / "run" / "checkpoints" / "1"))
     theirs, unfit = flat(saved["params"]), misfits(saved, config)
     taken = [name for name in ours if name not in unfit]
     assert {"patch_embedding", "final_layer", "blocks"} <= {name.split(".")[0] for name in taken}
