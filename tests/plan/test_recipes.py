@@ -1,7 +1,6 @@
 """The paper's recipes: their figures are those of `plan`, and each builds and splits for its machine."""
 
 import importlib.util
-import json
 
 import jax
 import pytest
@@ -47,17 +46,13 @@ def test_the_stages_are_those_of_the_paper(name):
 
 
 def test_docstrings_and_page_say_what_plan_found():
-    found = []
     for recipe in RECIPES.values():
-        if not recipe.figures.exists():
-            assert recipe.planned == recipe_table.UNKNOWN, recipe.name
-            continue
-        figures = json.loads(recipe.figures.read_text())
-        assert recipe.planned == recipe_table.planned_line(figures), recipe.name
-        assert figures["fits"]
-        found.append((recipe, figures))
-    assert recipe_table.page_table(found) in recipe_table.PAGE.read_text()
-    assert {path.stem for path in recipe_table.FOLDER.iterdir()} <= set(RECIPES)
+        figures = recipe.read()
+        line = recipe_table.UNKNOWN if figures is None else recipe_table.planned_line(figures)
+        assert recipe.planned == line, recipe.name
+        assert figures is None or figures["fits"]
+    assert recipe_table.TABLE.search(recipe_table.PAGE.read_text())[0] == recipe_table.page_table()
+    assert {path.stem for path in recipe_table.FOLDER.glob("*")} <= set(RECIPES)
 
 
 def planned_config(recipe):
@@ -83,8 +78,7 @@ def test_a_third_build_and_split_over_their_machines(name):
     whole = 4 * 4 * program.parameters  # of float32: parameters, two moments, an average
     assert whole / split <= program.state_bytes < 1.1 * whole / split  # what is whole everywhere is small
     assert program.state_bytes < CHIPS[machine.kind].hbm_bytes / 4
-    if RECIPES[name].figures.exists():  # what the compiler found: the state, the batch and the key
-        figures = json.loads(RECIPES[name].figures.read_text())
+    if (figures := RECIPES[name].read()) is not None:  # of the compiler: the state, the batch and the key
         batch = figures["memory"]["arguments"] - program.state_bytes
         assert figures["parameters"] == program.parameters
         assert 0 < batch < 0.2 * program.state_bytes
@@ -95,5 +89,5 @@ def test_a_third_build_and_split_over_their_machines(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_compiles_for_its_machine_into_the_figures_of_its_docstring(name):
     figures = recipe_table.measure(RECIPES[name])
-    assert figures == json.loads(RECIPES[name].figures.read_text())
+    assert figures == RECIPES[name].read()
     assert RECIPES[name].planned == recipe_table.planned_line(figures)
