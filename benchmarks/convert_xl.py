@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from configs import t2i_xl_1024
+from configs import t2i_xl_1024_release
 from ptdit_jax import cli, files
 from ptdit_jax.convert import conversion, layouts
 from ptdit_jax.weight_files import writer
 
-CONFIG = "configs/t2i_xl_1024.py"
+CONFIG = "configs/t2i_xl_1024_release.py"
 
 
 def main() -> int:
@@ -60,7 +60,7 @@ def main() -> int:
 
 def write_random(file: Path) -> None:
     """A released file of normal weights that keep variances."""
-    config = t2i_xl_1024.get_config()
+    config = t2i_xl_1024_release.get_config()
     arch = conversion.architecture(config)
     layout = layouts.named(arch.family)
     buffer = layout.positions(arch, config.data.frames)

@@ -3,18 +3,18 @@
 launch/run.sh --config configs/c2i_imagenet_256_sit_xl.py --config.data.path=FOLDER
 python -m ptdit_jax.convert from-torch SiT-XL-2-256x256.pt --config configs/c2i_imagenet_256_sit_xl.py --out sit_xl
 
-FOLDER as in c2i_imagenet_256_dit.py.  The network of c2i_imagenet_256_dit_xl.py, its time as SiT counts it.  Not
+FOLDER as in c2i_s_256.py.  The network of c2i_imagenet_256_dit_xl.py, its time as SiT counts it.  Not
 trained by this project: no expected time or quality of its own yet.
 """
 
 import ml_collections
 
-from configs import c2i_imagenet_256_sit
+from configs import c2i_s_256
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The recipe of `c2i_imagenet_256_sit` with SiT's own network and number of steps."""
-    config = c2i_imagenet_256_sit.get_config()
+    """The recipe of `c2i_s_256` by SiT with SiT's own network and number of steps."""
+    config = c2i_s_256.get_config("sit")
     config.model.family = "dit"
     config.model.variant = "XL"
     config.model.time_input = "1-t"

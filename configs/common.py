@@ -203,6 +203,9 @@ def get_config() -> ml_collections.ConfigDict:
     train = config.train = Fields()
     train.steps = 400_000  # optimizer steps
     train.init_from = ""  # run or converted checkpoint whose parameters a new run starts with; "" = random
+    train.init_ema = 0.0  # decay of its average that is taken; 0 = its raw parameters
+    # Names of tensors, or patterns like "final_layer.*", that need not fit; those that do not start fresh.
+    train.init_skip = ()
     train.ema_decays = (0.9999,)  # one averaged copy of the parameters for each
     train.condition_dropout = 0.1  # share of samples trained with the null condition
     train.log_every = 50  # steps between lines on TensorBoard and screen; metrics.csv has every step

@@ -9,12 +9,12 @@ and the communication on machines of 4 to 512 chips.
 
 import ml_collections
 
-from configs import t2i_xl_1024
+from configs import t2i_xl_1024_release
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """As `t2i_xl_1024` on 72x64x64x4 latents: 73,728 tokens in 1,152 windows of (4, 4, 4), 120 tokens of text."""
-    config = t2i_xl_1024.get_config()
+    """The release's recipe on 72x64x64x4 latents: 73,728 tokens in 1,152 windows of (4, 4, 4), 120 tokens of text."""
+    config = t2i_xl_1024_release.get_config()
     config.model.text_length = 120
     config.data.frames = 72
     config.data.pixel_frames = 288

@@ -44,7 +44,7 @@ from data_pipelines import make_loader
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import live_text, null_text, records, results, shapes
-from ptdit_jax.experiment.pretrained import find_initial
+from ptdit_jax.experiment.initial import Initial, find_initial
 from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import connect, data_share, make_mesh
@@ -79,17 +79,17 @@ def main(config: Any, workdir: Path, launch: distributed.Launch = distributed.AL
             if conflicts := rules.conflicts(saved, config):
                 rule = f"{workdir} cannot be continued with another config; use another --workdir, or undo:"
                 raise ValueError("\n  ".join([rule, *conflicts]))
-        elif config.train.init_from:
-            find_initial(config)
+        is_new = checkpoints.last is None  # a run that goes on has its own parameters
+        initial = find_initial(config) if is_new and config.train.init_from else None
         null = null_text.of_data(config)
         if null is not None:
-            null_text.keep(config, workdir, null, started=checkpoints.last is not None)
+            null_text.keep(config, workdir, null, started=not is_new)
         if jax.process_index() == 0:
             files.write(workdir / "config.json", lambda draft: draft.write_text(rules.to_json(config)))
             print(f"run folder: {workdir}/" + (f"  (compiled programs: {cache})" if cache else ""))
             for line in rules.warnings(config):
                 print(f"warning: {line}", file=sys.stderr)
-        return train(config, workdir, checkpoints, launch, null)
+        return train(config, workdir, checkpoints, launch, null, initial)
 
 
 def train(
@@ -98,6 +98,7 @@ def train(
     checkpoints: checkpoint.Checkpoints,
     launch: distributed.Launch,
     null: null_text.NullText | None,
+    initial: Initial | None,
 ) -> int:
     """Train on from the last checkpoint, then sample and evaluate; returns the exit code."""
     began = time.perf_counter()
@@ -133,8 +134,8 @@ def train(
     done = 0
     if checkpoints.last is None:
         train_state = program.init(init_key)
-        if config.train.init_from:
-            params = checkpoint.load_params(find_initial(config), "params", program.state.params)
+        if initial is not None:
+            params = initial.load(train_state.params)
             emas = {name: jax.tree.map(jnp.copy, params) for name in train_state.emas}
             train_state = dataclasses.replace(train_state, params=params, emas=emas)
     else:
@@ -148,7 +149,7 @@ def train(
     run_key = place_key(np.array(key_data, np.uint32))  # the same on every process
     if is_host:
         count = program.parameters
-        where = "from the start" if done == 0 else f"from {checkpoints.last_path}"
+        where = f"from {checkpoints.last_path}" if done else initial.line if initial else "from the start"
         tokens, window = math.prod(experiment.layout.grid), experiment.layout.window
         size = f"{count / 1e6:.2f} M parameters, {tokens} tokens, window {window}"
         print(f"{config.model.family}: {size}, {mesh.devices.size} device(s), {where}")

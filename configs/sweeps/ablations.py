@@ -22,7 +22,7 @@ from typing import Any
 
 from configs.sweeps.common import DIGITS, Point, over_seeds, ratio
 
-BASES = {"digits": "configs/c2i_digits.py", "imagenet": "configs/c2i_imagenet_256_dit.py"}
+BASES = {"digits": "configs/c2i_digits.py", "imagenet": "configs/c2i_s_256.py"}
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "full": {},

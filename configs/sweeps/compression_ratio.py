@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 from configs.sweeps.common import BASELINES, DIGITS, Point, ratio
 
-BASES = {"digits": "configs/c2i_digits.py", "imagenet": "configs/c2i_imagenet_256_sit.py"}
+BASES = {"digits": "configs/c2i_digits.py", "imagenet": "configs/c2i_s_256.py:sit"}
 
 
 def points(size: str) -> Iterator[Point]:

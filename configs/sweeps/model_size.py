@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from configs.sweeps.common import BASELINES, DIGITS, Point, ratio
 
-BASES = {"digits": "configs/c2i_digits.py", "imagenet": "configs/c2i_imagenet_256_sit.py"}
+BASES = {"digits": "configs/c2i_digits.py", "imagenet": "configs/c2i_s_256.py:sit"}
 SIZES = ((2, 32), (2, 64), (4, 64), (4, 128), (6, 128))  # blocks and width on digits
 VARIANTS = {"s": "S", "b": "B", "l": "L"}  # on ImageNet; PT-DiT's are called S-Class, ...
 

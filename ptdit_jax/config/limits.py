@@ -80,6 +80,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "optimizer.clip_norm": ("positive, or 0 for no clipping", lambda v: v >= 0),
     "optimizer.accumulate": ("at least 1", lambda v: v >= 1),
     "train.steps": ("at least 1", lambda v: v >= 1),
+    "train.init_ema": ("in [0, 1) (0 for the raw parameters)", lambda v: 0 <= v < 1),
     "train.condition_dropout": ("in [0, 1)", lambda v: 0 <= v < 1),
     "train.log_every": ("at least 1", lambda v: v >= 1),
     "train.explode_factor": ("above 1, or 0 for off", lambda v: v == 0 or v > 1),

@@ -58,7 +58,7 @@ def validate(
         problems += _mesh(config, devices)
         if not problems:
             problems += training_problems(config, machine)
-        for check in (_objective, _optimizer, _sampling, _profile, live_problems):
+        for check in (_objective, _optimizer, _sampling, _initial, _profile, live_problems):
             problems += check(config)
         problems += _paths(config, files.path if check_data else files.check)
         if check_data or ":" not in config.evaluation.name:
@@ -195,6 +195,13 @@ def _evaluation(config: Config) -> Iterable[str]:
         return
     if found is not None:
         yield from found.check(config)
+
+
+def _initial(config: Config) -> Iterable[str]:
+    train = config.train
+    for field in ("init_ema", "init_skip"):
+        if train[field] and not train.init_from:
+            yield f"train.{field}={train[field]} needs train.init_from, the run or checkpoint that it is about"
 
 
 def _profile(config: Config) -> Iterable[str]:

@@ -1,6 +1,6 @@
 """Convert weights from and to PyTorch.
 
-    python -m ptdit_jax.convert from-torch WEIGHTS --config configs/t2i_xl_1024.py --out DIR [--key KEY]
+    python -m ptdit_jax.convert from-torch WEIGHTS --config configs/t2i_xl_1024_release.py --out DIR [--key KEY]
     python -m ptdit_jax.convert to-torch --checkpoint DIR --out OUT [--ema NAME] [--dtype bfloat16] [--layout diffusers]
     python -m ptdit_jax.convert inspect WEIGHTS [--config FILE] [--key KEY]
     python -m ptdit_jax.convert encoder FOLDER --out DIR [--dtype bfloat16]

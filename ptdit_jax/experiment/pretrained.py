@@ -7,19 +7,9 @@ import jax
 from flax import nnx
 from jax.sharding import Mesh
 
-from ptdit_jax import files
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.parallel.rules import replicated
 from ptdit_jax.training import checkpoint
-
-
-def find_initial(config: Any) -> Path:
-    """The checkpoint that a new run starts from, which `train.init_from` names.
-
-    Raises:
-      ValueError: there is none.
-    """
-    return checkpoint.find(files.path(config.train.init_from, "train.init_from"), "train.init_from")
 
 
 def load_params(step: Path, name: str, experiment: Experiment, mesh: Mesh) -> Any:

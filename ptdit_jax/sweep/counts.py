@@ -10,7 +10,7 @@ from ptdit_jax.models import complexity
 
 OUTSIDE_STEP = (
     "seed",
-    "train.init_from",
+    "train.init_",
     "train.log_every",
     "data.path",
     "checkpoint.",

@@ -42,7 +42,7 @@ def changed(base=c2i_digits, **fields):
 def test_every_experiment_is_valid(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     rules.validate(
-        config, devices=1, check_data=not config.data.path and config.data.name not in ("arrays", "tfds")
+        config, devices=1, check_data=not config.data.path and config.data.name not in ("arrays", "tfds", "shards")
     )
     assert config.is_locked
     assert not list(rules.warnings(config))
@@ -104,6 +104,9 @@ WRONG = [
     ({"optimizer__accumulate": 3}, "optimizer.accumulate=3 must divide data.batch=128"),
     ({"train__ema_decays": (1.5,)}, "train.ema_decays=(1.5,) must be different numbers in (0, 1)"),
     ({"train__ema_decays": (0.9, 0.9)}, "train.ema_decays=(0.9, 0.9) must be different"),
+    ({"train__init_from": "runs/a", "train__init_ema": 1.0}, "train.init_ema=1.0 must be in [0, 1) (0 for the raw"),
+    ({"train__init_ema": 0.5}, "train.init_ema=0.5 needs train.init_from, the run or checkpoint"),
+    ({"train__init_skip": ("blocks.*",)}, "train.init_skip=('blocks.*',) needs train.init_from"),
     ({"train__on_nonfinite": "ignore"}, "train.on_nonfinite='ignore' is unknown; it is one of 'stop'"),
     ({"checkpoint__on_damage": "skip"}, "checkpoint.on_damage='skip' is unknown; it is one of 'stop', 'previous'"),
     ({"train__explode_factor": 0.5}, "train.explode_factor=0.5 must be above 1, or 0"),

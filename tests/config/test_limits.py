@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from configs import c2i_digits, common, t2i_xl_1024
+from configs import c2i_digits, common, t2i_xl_1024_release
 from ptdit_jax import config as rules
 from ptdit_jax.parallel.chips import GIB, Machine
 
@@ -136,7 +136,7 @@ def test_one_may_insist():
 
 
 def test_what_fits_by_being_shared_is_not_refused():
-    config = t2i_xl_1024.get_config()
+    config = t2i_xl_1024_release.get_config()
     config.data.batch, config.optimizer.accumulate = 64, 1
     small = Machine(devices=8, device_bytes=8 * GIB, processes=1, host_bytes=128 * GIB)
     assert any(
@@ -147,7 +147,7 @@ def test_what_fits_by_being_shared_is_not_refused():
 
 
 def test_sampling_needs_the_parameters_alone():
-    config = t2i_xl_1024.get_config()
+    config = t2i_xl_1024_release.get_config()
     machine = Machine(devices=1, device_bytes=8 * GIB, processes=1, host_bytes=32 * GIB)
     assert not list(rules.sampling_problems(config, machine, count=4))
     many = list(rules.sampling_problems(config, machine, count=10**6))
@@ -159,19 +159,19 @@ def test_sampling_needs_the_parameters_alone():
 
 
 def test_one_may_insist_on_samples():
-    config = t2i_xl_1024.get_config()
+    config = t2i_xl_1024_release.get_config()
     config.mesh.check_memory = False  # as `sample --insist` has it
     machine = Machine(devices=1, device_bytes=1, processes=1, host_bytes=1)
     assert not list(rules.sampling_problems(config, machine, count=10**6))
 
 
 def test_what_only_looks_large_is_not_refused():
-    config = t2i_xl_1024.get_config()
+    config = t2i_xl_1024_release.get_config()
     config.data.height = config.data.width = (
         8192  # 65,536 pixels: positions are kept by axis, a mask is 16 MiB
     )
     assert not list(rules.network_problems(config))
-    config = t2i_xl_1024.get_config()
+    config = t2i_xl_1024_release.get_config()
     config.model.compute_dtype, config.data.batch, config.optimizer.accumulate = "bfloat16", 64, 1
     tokens, width = 64 * 64, 1152
     record = 4 * (4 * 128 * 128 + 200 * 4096)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from configs import t2i_xl_1024
+from configs import t2i_xl_1024_release
 from ptdit_jax import sample
 from ptdit_jax.convert import conversion, layouts, parity, storage
 from ptdit_jax.convert.export import modeling_ptdit
@@ -257,7 +257,7 @@ def check_same_function(config, arch, window, number):
 def test_released_xl_keys_and_shapes(spec):
     """The state dict of the exported module is the released one exactly: names, shapes, buffer."""
     _, keys = spec
-    config = t2i_xl_1024.get_config()
+    config = t2i_xl_1024_release.get_config()
     facts = parity.torch_architecture(conversion.architecture(config), config.data.frames)
     with torch.device("meta"):
         model = modeling_ptdit.PTDiT(facts)
