@@ -29,6 +29,8 @@ SMALL: dict[str, Any] = {
     "evaluation.count": 100,
 }
 """A network and runs small enough for two minutes."""
+AVERAGE: dict[str, Any] = {"train.init_ema": 0.99}
+"""Of the stage before, in the place of its raw parameters."""
 
 
 def get_recipe() -> list[Stage]:
@@ -40,12 +42,12 @@ def get_recipe() -> list[Stage]:
             name="pixels_16",
             config="configs/c2i_digits.py",
             init_from="pixels_8",
-            fields={**SMALL, **side, "train.steps": 300},
+            fields={**SMALL, **AVERAGE, **side, "train.steps": 300},
         ),
         Stage(
             name="films",
             config="configs/video_digits.py",
             init_from="pixels_16",
-            fields={**SMALL, "data.batch": 8, "train.steps": 100, "sampling.count": 10},
+            fields={**SMALL, **AVERAGE, "data.batch": 8, "train.steps": 100, "sampling.count": 10},
         ),
     ]

@@ -14,7 +14,7 @@ starts some on one machine); DIR is on storage that all share.
 
 --dry-run      check all stages and show what each costs: parameters, multiply-accumulates, memory, time, disk
 --topology     with --dry-run: on a machine that need not be there, such as v5p:4x4x4 (default: this one)
---utilisation  with --topology: share of the chips' peak that arithmetic is taken to reach (0.4)
+--utilisation  with --topology: share of the chips' peak that arithmetic is taken to reach (0.25)
 --status       show how far each stage is; only reads
 --only STAGE   run this stage alone; what it starts from has to be done
 --from STAGE   run this stage and those that descend from it
@@ -76,11 +76,12 @@ def dry_run(options: argparse.Namespace, extra: Sequence[str]) -> int:
     checks.check_configs(loaded)
     checks.check_folders(loaded, names)
     machine = costs.target(options.topology)
+    notes = checks.check_data(loaded, names, starts=False)
     runs = [run for run in loaded.runs.values() if run.name in names]
     found = [costs.cost(run, machine) for run in track(runs, len(runs), "plan", "stage")]
-    for line in checks.check_data(loaded, names):
-        print(f"note: {line}")
-    print(tables.costs(found, machine, options.utilisation))
+    print(
+        "\n".join([tables.costs(found, machine, options.utilisation), *(f"note: {line}" for line in notes)])
+    )
     return 0
 
 
@@ -135,7 +136,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, distributed.Launch, 
         parser.error(
             "--dry-run and --status are of one process: leave out --simulate, --coordinator and --cluster"
         )
-    options.utilisation = 0.4 if options.utilisation is None else options.utilisation
+    options.utilisation = 0.25 if options.utilisation is None else options.utilisation
     return options, launch, extra
 
 

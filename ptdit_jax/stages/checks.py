@@ -1,12 +1,12 @@
 """What is known to be wrong with the stages of a recipe before the first one starts: a line an error."""
 
+import fnmatch
 import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from flax import nnx
-from flax.traverse_util import flatten_dict
 
 from data_pipelines import mixture
 from ptdit_jax import config as rules
@@ -16,10 +16,9 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.parallel.chips import Machine
 from ptdit_jax.stages import state
 from ptdit_jax.stages.recipe import Recipe, Run, named, stop
+from ptdit_jax.training import partial
 
 SHOWN = 3  # tensors that a line names
-Tensors = dict[str, tuple[int, ...]]
-"""Shapes by name."""
 
 
 def check_configs(recipe: Recipe, *, machine: Machine | None = None, devices: int | None = None) -> None:
@@ -46,7 +45,9 @@ def check_configs(recipe: Recipe, *, machine: Machine | None = None, devices: in
     stop(problems)
 
 
-def check_data(recipe: Recipe, chosen: Iterable[str], *, machine: Machine | None = None) -> list[str]:
+def check_data(
+    recipe: Recipe, chosen: Iterable[str], *, machine: Machine | None = None, starts: bool = True
+) -> list[str]:
     """That the data of the stages that are to run are what their configs say.
 
     Data of a later stage may be made while an earlier one trains: they are looked at again before that stage starts.
@@ -55,17 +56,18 @@ def check_data(recipe: Recipe, chosen: Iterable[str], *, machine: Machine | None
       recipe: with valid configs.
       chosen: names of the stages that are to be run where they are not done.
       machine: as for `check_configs`.
+      starts: whether the first of them is to start now, so that its data have to be there.
 
     Returns:
-      A line for each stage but the first whose data are not there yet.
+      A line for each other stage whose data are not there yet.
 
     Raises:
-      ValueError: one line a problem; data of the first stage that runs have to be there.
+      ValueError: one line a problem.
     """
     todo = [run for run in recipe.runs.values() if run.name in chosen and not state.is_done(run)]
     problems, notes = [], []
     for number, run in enumerate(todo):
-        if number and (absent := _absent(run.config)):
+        if (number or not starts) and (absent := _absent(run.config)):
             notes += [
                 f"stage {run.name}: {field}={path}: there is no such folder yet" for field, path in absent
             ]
@@ -115,7 +117,15 @@ def _absent(config: Any) -> list[tuple[str, Path]]:
 def _misfits(before: Run, run: Run) -> list[str]:
     """Why the parameters of a stage are not those that another one takes."""
     has, wants = tensors(before.config), tensors(run.config)
-    lines = []
+    train, lines = run.config.train, []
+    if train.init_ema and train.init_ema not in before.config.train.ema_decays:
+        kept = before.config.train.ema_decays
+        lines.append(
+            f"train.init_ema={train.init_ema} must be 0 or of train.ema_decays={kept} of {before.name}"
+        )
+    for names in (has, wants):
+        for name in [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in train.init_skip)]:
+            del names[name]
     for what, names in (
         (f"{before.name} has none of", sorted(wants.keys() - has.keys())),
         (f"there is no place for these of {before.name}:", sorted(has.keys() - wants.keys())),
@@ -134,13 +144,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + rest
 
 
-def tensors(config: Any) -> Tensors:
+def tensors(config: Any) -> partial.Shapes:
     """The parameters of a valid config."""
-    return _tensors(rules.to_json(config))
+    return dict(_tensors(rules.to_json(config)))
 
 
 @functools.cache
-def _tensors(text: str) -> Tensors:
-    params = nnx.to_pure_dict(build(rules.from_json(text)).abstract)
-    flat: dict[Any, Any] = flatten_dict(params)
-    return {"/".join(map(str, name)): leaf.shape for name, leaf in flat.items()}
+def _tensors(text: str) -> partial.Shapes:
+    flat = partial.named(nnx.to_pure_dict(build(rules.from_json(text)).abstract))
+    return {name: leaf.shape for name, leaf in flat.items()}

@@ -80,6 +80,13 @@ class Cost:
     source: str
     note: str = ""
 
+    @property
+    def fits(self) -> bool:
+        """Whether a device holds the step; an estimate says nothing of a network that devices share."""
+        mesh = self.run.config.mesh
+        is_whole = mesh.fsdp * mesh.tensor * mesh.context == 1
+        return self.memory <= self.limit or (self.source == "estimated" and not is_whole)
+
     def step_seconds(self, utilisation: float) -> float:
         """Seconds of a step: as timed, or the largest bound, when arithmetic reaches a share of the chips' peak."""
         if not math.isnan(self.seconds) or not self.bounds:

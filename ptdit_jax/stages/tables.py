@@ -1,5 +1,6 @@
 """What stages cost, and how far they are, as text."""
 
+import collections
 import math
 from collections.abc import Sequence
 
@@ -29,7 +30,7 @@ def costs(found: Sequence[Cost], machine: Target, utilisation: float) -> str:
                 f"{config.train.steps:,}",
                 f"{one.samples:,}",
                 gib(one.state),
-                gib(one.memory) + ("" if one.memory <= one.limit else " does not fit"),
+                gib(one.memory) + ("" if one.fits else " does not fit"),
                 one.source,
                 _known(seconds),
                 duration(seconds * config.train.steps),
@@ -54,7 +55,11 @@ def costs(found: Sequence[Cost], machine: Target, utilisation: float) -> str:
             gib(sum(c.disk for c in found)),
         ]
     )
-    notes = [f"note: stage {one.run.name} is an estimate: {one.note}" for one in found if one.note]
+    reasons = collections.defaultdict[str, list[str]](list)
+    for one in found:
+        if one.note:
+            reasons[one.note].append(one.run.name)
+    notes = [f"note: estimated for {', '.join(names)}: {note}" for note, names in reasons.items()]
     parts = [
         f"On {machine.name}.",
         table(header, rows),

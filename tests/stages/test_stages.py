@@ -49,6 +49,14 @@ say("end")
 """
 
 
+STAGES_FROM_HERE = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})  # not in the environment, where the run would find it too
+from ptdit_jax.stages.__main__ import start
+sys.exit(start(sys.argv))
+"""
+
+
 @pytest.fixture
 def stand_in(recipe_file, tmp_path, monkeypatch):
     """A function: runs the command with other words and gives its exit code."""
@@ -288,9 +296,8 @@ def test_options_that_do_not_go_together(stand_in, capsys, words, message):
 def test_a_killed_command_takes_its_run_along(stand_in, tmp_path):
     (tmp_path / "runs" / "slow a").touch()
     process = subprocess.Popen(
-        [sys.executable, "-m", "ptdit_jax.stages", stand_in.file, f"--workdir={tmp_path}/runs"],
+        [sys.executable, "-c", STAGES_FROM_HERE, stand_in.file, f"--workdir={tmp_path}/runs"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
