@@ -125,7 +125,7 @@ def cost(run: Run, machine: Target) -> Cost:
         "parameters": counts.parameters,
         "macs": counts.macs,
         "samples": config.data.batch * config.train.steps,
-        "disk": _disk(config),
+        "disk": checkpoints(config),
         "limit": limit,
     }
     try:
@@ -180,7 +180,7 @@ def _estimated(common: dict[str, Any], config: Any, machine: Target, note: str) 
     )
 
 
-def _disk(config: Any) -> float:
+def checkpoints(config: Any) -> float:
     """Bytes of the checkpoints of a run, float32 as they are in memory; those of a run that keeps all, too."""
     mesh = make_mesh({"data": -1}, jax.devices()[:1])
     state = make_program(config, build(config, mesh=mesh), mesh).state_bytes

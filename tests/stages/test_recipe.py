@@ -10,6 +10,7 @@ from ptdit_jax import cli
 from ptdit_jax.parallel.chips import Machine
 from ptdit_jax.stages import checks, recipe
 from tests.stages.conftest import FIELDS
+from tests.training.runs import ROOT
 
 RECIPES = sorted(
     path.stem
@@ -31,6 +32,15 @@ def test_every_recipe_is_valid(name):
     assert made.workdir == Path("runs") / name
     assert len(made.runs) >= 2
     assert [run.name for run in made.runs.values() if made.before(run) is None] == [next(iter(made.runs))]
+
+
+def test_the_documented_recipe_is_valid(tmp_path):
+    text = (ROOT / "docs" / "stages.md").read_text()
+    file = tmp_path / "mine.py"
+    file.write_text(text.split("```python\n")[1].split("```")[0])
+    made = recipe.load(str(file))
+    checks.check_configs(made)
+    assert made.workdir == Path("runs/mine")
 
 
 def test_stages_follow_those_that_they_start_from_and_else_the_file(recipe_file, tmp_path):
