@@ -6,7 +6,7 @@ Runs each command `python -m ptdit_jax.plan ...` of the docstrings in configs/ t
 writes docs/recipes/NAME.json, those lines, and the table of docs/recipes.md.  Nothing is typed: a recipe that changes
 is compiled again.  Needs libtpu (docs/plan.md); about two minutes a recipe of XL on two cores.
 
---only    compile these alone; lines and table are written of all that docs/recipes/ has
+--only    compile these alone; what docs/recipes/ does not have is "not yet"
 """
 
 import argparse
@@ -26,7 +26,9 @@ import jax
 
 from ptdit_jax import cli, files
 from ptdit_jax.config import user_file
+from ptdit_jax.parallel import topology
 from ptdit_jax.parallel.chips import GIB
+from ptdit_jax.plan import __main__ as plan
 from ptdit_jax.progress import track
 from ptdit_jax.text_tables import table
 
@@ -67,6 +69,10 @@ class Recipe:
         """Where its figures are kept."""
         return FOLDER / f"{self.name}.json"
 
+    def read(self) -> dict[str, Any] | None:
+        """Its figures, where they were made."""
+        return json.loads(self.figures.read_text()) if self.figures.exists() else None
+
 
 def recipes() -> list[Recipe]:
     """All recipes: by task, then by size."""
@@ -98,8 +104,8 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode:
         raise cli.RunError(f"{shlex.join(command)}: {result.stderr.strip()}")
-    (plan,) = json.loads(result.stdout)
-    if not plan["fits"]:
+    (found,) = json.loads(result.stdout)
+    if not found["fits"]:
         raise cli.RunError(f"{shlex.join(command)}: it does not fit")
     left_out = ("name", "seconds", "collectives", "unknown_loops", "activations_received_per_block")
     versions = {"jax": jax.__version__, "libtpu": importlib.metadata.version("libtpu")}
@@ -107,7 +113,7 @@ def measure(recipe: Recipe) -> dict[str, Any]:
         "command": shlex.join(["python", "-m", "ptdit_jax.plan", *recipe.arguments]),
         **versions,
         "steps": user_file.load(str(ROOT / recipe.config)).train.steps,
-        **{name: value for name, value in plan.items() if name not in left_out},
+        **{name: value for name, value in found.items() if name not in left_out},
     }
 
 
@@ -118,46 +124,50 @@ def days(figures: dict[str, Any]) -> tuple[float, float]:
     return max(bounds.values()) * steps / DAY, slower * steps / DAY
 
 
-def mesh_of(figures: dict[str, Any]) -> str:
-    """The axes of the mesh that are longer than 1."""
-    return ", ".join(f"{axis} {size}" for axis, size in figures["mesh"].items() if size > 1)
-
-
 def planned_line(figures: dict[str, Any]) -> str:
     """What a docstring says of a recipe's figures."""
     chip, (least, likely) = figures["chip"], days(figures)
     needs = f"{figures['memory']['total'] / GIB:.1f} of {chip['hbm_bytes'] / GIB:.0f} GiB a chip"
     time = f"{figures['steps']:,} steps take {least:.1f} days at least, {likely:.1f} at {SHARE:.0%} of peak"
-    return f"{figures['topology']}, {mesh_of(figures)}: {needs}; {time}"
+    return f"{figures['topology']}: {needs}; {time}"
 
 
-def page_table(found: list[tuple[Recipe, dict[str, Any]]]) -> str:
+def page_table() -> str:
     """The table of docs/recipes.md."""
     rows = []
-    for recipe, figures in found:
+    for recipe in recipes():
         config = user_file.load(str(ROOT / recipe.config))
-        least, likely = days(figures)
-        link = f"[{recipe.config.removeprefix('configs/')}](recipes/{recipe.name}.json)"
-        start = Path(config.train.init_from).name or "scratch"
-        machine = f"{figures['chips']} x {figures['chip']['name']}"
-        needs = f"{figures['memory']['total'] / GIB:.1f}"
-        rows.append(
-            [link, start, f"{figures['batch']:,}", f"{figures['steps']:,}", machine, mesh_of(figures)]
-        )
-        rows[-1] += [needs, f"{least:.1f}", f"{likely:.1f}", recipe.reported]
+        options, _ = plan.parse(["plan", *recipe.arguments])
+        (machine,) = map(topology.parse, options.topology)
+        mesh = ", ".join(f"{axis} {size}" for axis, size in (options.mesh or [{}])[0].items()) or "data alone"
+        figures = recipe.read()
+        row = [
+            f"[{recipe.config.removeprefix('configs/')}](../{recipe.file.relative_to(ROOT)})",
+            Path(config.train.init_from).name or "scratch",
+            f"{options.batch or config.data.batch:,}",
+            f"{config.train.steps:,}",
+            f"{machine.chips} x {machine.kind}",
+            mesh,
+        ]
+        if figures is None:
+            row += [UNKNOWN] * 3
+        else:
+            row += [f"{figures['memory']['total'] / GIB:.1f}", *(f"{number:.1f}" for number in days(figures))]
+        rows.append([*row, recipe.reported])
     return table(HEADER, rows)
 
 
-def write_all(found: list[tuple[Recipe, dict[str, Any]]]) -> None:
+def write_all() -> None:
     """Write the lines of the docstrings and the table of the page."""
-    for recipe, figures in found:
-        text = recipe.file.read_text()
-        for one in recipes_of(recipe.file):
-            if one.name == recipe.name:
-                place = next(m for m in COMMAND.finditer(text) if recipe.config in shlex.split(m[1]))
-                text = f"{text[: place.start(2)]}{planned_line(figures)}{text[place.end(2) :]}"
+    for recipe in recipes():
+        text, figures = recipe.file.read_text(), recipe.read()
+        place = next(
+            m for m in COMMAND.finditer(text) if recipe.config in shlex.split(m[1].replace("\\\n", " "))
+        )
+        line = UNKNOWN if figures is None else planned_line(figures)
+        text = f"{text[: place.start(2)]}{line}{text[place.end(2) :]}"
         files.write(recipe.file, lambda draft, text=text: draft.write_text(text))
-    page = TABLE.sub(lambda _: page_table(found), PAGE.read_text())
+    page = TABLE.sub(lambda _: page_table(), PAGE.read_text())
     files.write(PAGE, lambda draft: draft.write_text(page))
 
 
@@ -171,10 +181,9 @@ def main(only: list[str]) -> int:
     chosen = [recipe for recipe in every if not only or recipe.name in only]
     for recipe in track(chosen, len(chosen), "compile", "recipe"):
         text = json.dumps(measure(recipe), indent=2) + "\n"
+        FOLDER.mkdir(exist_ok=True)
         files.write(recipe.figures, lambda draft, text=text: draft.write_text(text))
-    write_all(
-        [(recipe, json.loads(recipe.figures.read_text())) for recipe in every if recipe.figures.exists()]
-    )
+    write_all()
     return 0
 
 

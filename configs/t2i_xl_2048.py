@@ -9,7 +9,7 @@ Reported: memory alone, 64 GB suffice for one sample
 
 The paper trains no such stage to the end: steps are those of T2I 3, and the batch is that of one replica, 1, of which a
 machine with more replicas takes a multiple.  It starts from the run of t2i_xl_1024.py.  docs/plan.md has the memory and
-the communication on machines of 4 to 512 chips.
+the communication of the released network of this size on machines of 4 to 512 chips.
 """
 
 import ml_collections

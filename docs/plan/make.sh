@@ -11,7 +11,8 @@ plan() {
     .venv/bin/python -m ptdit_jax.plan "$@" >"docs/plan/$name.txt.new" && mv "docs/plan/$name.txt.new" "docs/plan/$name.txt"
 }
 
-image=configs/t2i_xl_2048.py
+# The released network at 2048 pixels, one sample.
+image="configs/t2i_xl_1024_release.py --config.data.height=256 --config.data.width=256 --config.data.batch=1"
 video=configs/t2v_xl_512x288.py
 plan image_v5e_context4 --config $image --topology v5e:2x2 --mesh context=4
 plan video_v5e_context4 --config $video --topology v5e:2x2 --mesh context=4

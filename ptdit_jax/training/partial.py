@@ -62,7 +62,7 @@ def load(step: Path, part: str, into: dict[Any, Any], but: tuple[str, ...]) -> d
     Raises:
       CheckpointError: they cannot be read.
     """
-    flat = flatten_dict(into)
+    flat: dict[Any, Any] = flatten_dict(into)
     abstract = unflatten_dict(
         {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
@@ -75,4 +75,5 @@ def load(step: Path, part: str, into: dict[Any, Any], but: tuple[str, ...]) -> d
     )
     with integrity.reading(step), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         loaded = checkpointer.restore(step / part, args=args)
-    return unflatten_dict(flat | flatten_dict(loaded))
+    taken: dict[Any, Any] = flatten_dict(loaded)
+    return unflatten_dict(flat | taken)

@@ -42,7 +42,9 @@ def changed(base=c2i_digits, **fields):
 def test_every_experiment_is_valid(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     rules.validate(
-        config, devices=1, check_data=not config.data.path and config.data.name not in ("arrays", "tfds", "shards")
+        config,
+        devices=1,
+        check_data=not config.data.path and config.data.name not in ("arrays", "tfds", "shards"),
     )
     assert config.is_locked
     assert not list(rules.warnings(config))

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -119,6 +120,28 @@ def test_sigterm_to_one_stops_both_and_the_loss_of_process_0_ends_the_other(refe
     assert time.monotonic() - killed < 60
     assert "[p1] error: process 0 was lost (it connects the others); process 1 ends too" in lines
     assert_same_losses(workdir, reference, steps=saved + 2)
+
+
+@pytest.mark.full
+def test_two_processes_start_with_the_average_of_another_run(reference, tmp_path, tiny, start):
+    """But for what does not fit, which both refuse until it is named."""
+    fields = SHORT | {
+        "train__steps": 1,
+        "train__init_from": reference,
+        "train__init_ema": 0.99,
+        "mesh__fsdp": 2,
+    }
+    fields |= {"optimizer__learning_rate": 1e-30, "model__classes": 12}
+    lines = finish(start(tmp_path / "run", tiny(**fields)[1]), cli.USER_ERROR)
+    assert "[p0]   class_embedding.table: (11, 32) found, (13, 32) wanted" in lines
+    skip = {"train__init_skip": ("class_embedding.*",)}
+    finish(start(tmp_path / "run", tiny(**fields | skip)[1]), 0)
+    ours = runs.numbers(tmp_path / "run" / "checkpoints" / "1")
+    theirs = runs.numbers(reference / "checkpoints" / str(STEPS), "ema_0.99")
+    assert ours.pop("class_embedding")["table"].shape == (13, 32)
+    assert theirs.pop("class_embedding")["table"].shape == (11, 32)
+    assert jax.tree.structure(ours) == jax.tree.structure(theirs)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-25), ours, theirs)
 
 
 def test_a_checkpoint_of_four_processes_goes_on_with_two_and_with_one(

@@ -1,7 +1,7 @@
 """The paper's recipes: their figures are those of `plan`, and each builds and splits for its machine."""
 
 import importlib.util
-import json
+from typing import Any
 
 import jax
 import pytest
@@ -13,7 +13,7 @@ from ptdit_jax.config import user_file
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import make_program
 from ptdit_jax.parallel import topology
-from ptdit_jax.parallel.axes import filled
+from ptdit_jax.parallel.axes import AXES, filled
 from ptdit_jax.parallel.chips import CHIPS
 from ptdit_jax.plan import __main__ as plan
 
@@ -47,17 +47,13 @@ def test_the_stages_are_those_of_the_paper(name):
 
 
 def test_docstrings_and_page_say_what_plan_found():
-    found = []
     for recipe in RECIPES.values():
-        if not recipe.figures.exists():
-            assert recipe.planned == recipe_table.UNKNOWN, recipe.name
-            continue
-        figures = json.loads(recipe.figures.read_text())
-        assert recipe.planned == recipe_table.planned_line(figures), recipe.name
-        assert figures["fits"]
-        found.append((recipe, figures))
-    assert recipe_table.page_table(found) in recipe_table.PAGE.read_text()
-    assert {path.stem for path in recipe_table.FOLDER.iterdir()} <= set(RECIPES)
+        figures = recipe.read()
+        line = recipe_table.UNKNOWN if figures is None else recipe_table.planned_line(figures)
+        assert recipe.planned == line, recipe.name
+        assert figures is None or figures["fits"]
+    assert recipe_table.TABLE.findall(recipe_table.PAGE.read_text()) == [recipe_table.page_table()]
+    assert {path.stem for path in recipe_table.FOLDER.glob("*")} <= set(RECIPES)
 
 
 def planned_config(recipe):
@@ -74,17 +70,16 @@ def planned_config(recipe):
 def test_a_third_build_and_split_over_their_machines(name):
     """Every array of the state is cut into equal parts, and a chip holds what is left of it."""
     config, machine = planned_config(RECIPES[name])
-    sizes = filled(config.mesh.to_dict(), machine.chips)
-    mesh = AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
+    sizes = filled({axis: config.mesh[axis] for axis in AXES}, machine.chips)
+    mesh: Any = AbstractMesh(tuple(sizes.values()), tuple(sizes), axis_types=(AxisType.Auto,) * len(sizes))
     program = make_program(config, build(config, mesh=mesh), mesh)
     for leaf in jax.tree.leaves((program.state, program.batch)):
         leaf.sharding.shard_shape(leaf.shape)  # raises where the mesh does not divide it
     split = sizes["fsdp"] * sizes["context"] * sizes["tensor"]
     whole = 4 * 4 * program.parameters  # of float32: parameters, two moments, an average
-    assert whole / split <= program.state_bytes < 1.05 * whole / split
+    assert whole / split <= program.state_bytes < 1.1 * whole / split  # what is whole everywhere is small
     assert program.state_bytes < CHIPS[machine.kind].hbm_bytes / 4
-    if RECIPES[name].figures.exists():  # what the compiler found: the state, the batch and the key
-        figures = json.loads(RECIPES[name].figures.read_text())
+    if (figures := RECIPES[name].read()) is not None:  # of the compiler: the state, the batch and the key
         batch = figures["memory"]["arguments"] - program.state_bytes
         assert figures["parameters"] == program.parameters
         assert 0 < batch < 0.2 * program.state_bytes
@@ -95,5 +90,5 @@ def test_a_third_build_and_split_over_their_machines(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_compiles_for_its_machine_into_the_figures_of_its_docstring(name):
     figures = recipe_table.measure(RECIPES[name])
-    assert figures == json.loads(RECIPES[name].figures.read_text())
+    assert figures == RECIPES[name].read()
     assert RECIPES[name].planned == recipe_table.planned_line(figures)

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +60,14 @@ def checkpoints(workdir):
     """The names in the folder of checkpoints."""
     folder = workdir / "checkpoints"
     return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def numbers(checkpoint, part="params"):
+    """One part of a checkpoint, whatever devices it was written on."""
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        leaves = checkpointer.metadata(checkpoint / part).item_metadata.tree
+        plain = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), leaves)
+        return checkpointer.restore(checkpoint / part, args=ocp.args.PyTreeRestore(restore_args=plain))
 
 
 def contents(checkpoint):
