@@ -1,7 +1,6 @@
 """What is known to be wrong with the stages of a recipe before the first one starts: a line an error."""
 
 import fnmatch
-import functools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -146,10 +145,16 @@ def _some(names: list[str]) -> str:
 
 def tensors(config: Any) -> partial.Shapes:
     """The parameters of a valid config."""
-    return dict(_tensors(rules.to_json(config)))
+    model = config.model
+    window = (
+        rules.layout(config)[0] if model.injection == "linear" else None
+    )  # a Linear for each of its tokens
+    key = repr((sorted(model.to_dict().items()), config.diffusion.learn_variance, window))
+    if key not in _TENSORS:
+        flat = partial.named(nnx.to_pure_dict(build(config).abstract))
+        _TENSORS[key] = {name: leaf.shape for name, leaf in flat.items()}
+    return dict(_TENSORS[key])
 
 
-@functools.cache
-def _tensors(text: str) -> partial.Shapes:
-    flat = partial.named(nnx.to_pure_dict(build(rules.from_json(text)).abstract))
-    return {name: leaf.shape for name, leaf in flat.items()}
+_TENSORS: dict[str, partial.Shapes] = {}
+"""By what they depend on: stages share a network."""
