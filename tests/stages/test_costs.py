@@ -110,6 +110,7 @@ def test_a_mesh_that_this_machine_has_not_is_an_estimate(made, here):
     assert json.dumps(found.bounds) == "{}"
 
 
+@pytest.mark.full
 def test_a_step_is_timed_here(made, here):
     found = costs.cost(made.runs["a"], here)
     assert found.source == "timed"
