@@ -21,6 +21,7 @@ TABLE = """
 room                            may import
 train                           experiment, below
 sample                          experiment, convert.layouts, convert.matching, convert.weights, below
+stages                          sweep, cost, plan, experiment, below
 sweep, convert, cost, plan, encode  experiment, below
 experiment                      below
 cli                             below

@@ -117,9 +117,7 @@ def initialize(launch: Launch) -> Peers | None:
     """
     if launch.coordinator is None and not launch.cluster:
         return None
-    local_devices = None
-    if launch.cluster:
-        launch, local_devices = _ask_cluster(launch)
+    launch, local_devices = resolve(launch)
     assert launch.coordinator is not None
     assert launch.processes is not None
     assert launch.process_id is not None
@@ -211,6 +209,25 @@ def run(peers: Peers | None, main: Callable[[], int]) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def resolve(launch: Launch) -> tuple[Launch, Sequence[int] | None]:
+    """The place of this process as the cluster gives it, and its devices where it is told those.
+
+    Raises:
+      ValueError: the cluster was not found.
+    """
+    return _ask_cluster(launch) if launch.cluster else (launch, None)
+
+
+def flags(launch: Launch) -> list[str]:
+    """The command line that `parse` reads a launch from."""
+    given = {field.name: getattr(launch, field.name) for field in dataclasses.fields(launch)}
+    return [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in given.items()
+        if value != getattr(ALONE, name)
+    ]
 
 
 def _ask_cluster(launch: Launch) -> tuple[Launch, Sequence[int] | None]:

@@ -211,6 +211,11 @@ def call_the_roll(
       OSError: process 0 cannot listen on the port.
       ValueError: processes disagree about their number, or two have one id.
     """
+    return Peers(process_id, count, connect(address, count, process_id, timeout=timeout), leave)
+
+
+def connect(address: str, count: int, process_id: int, *, timeout: float) -> dict[int, socket.socket]:
+    """The connections of one process, when all have come; see `call_the_roll`."""
     deadline = time.monotonic() + timeout
     if process_id == 0:
         connections = _gather(int(address.rpartition(":")[2]), count, deadline)
@@ -218,7 +223,7 @@ def call_the_roll(
         wire.tell(connections.values(), f"missing {' '.join(map(str, absent))}" if absent else "go")
         if absent:
             raise Missing(_absence(absent, count, timeout))
-        return Peers(0, count, connections, leave)
+        return connections
 
     connection = _join(address, f"ptdit_jax {process_id} {count}", deadline)
     answer = connection and wire.answer(connection, deadline + GREETING)
@@ -229,7 +234,7 @@ def call_the_roll(
         raise Missing(_absence([int(number) for number in numbers], count, timeout))
     if word != "go":
         raise ValueError(answer)
-    return Peers(process_id, count, {0: connection}, leave)
+    return {0: connection}
 
 
 def _gather(port: int, count: int, deadline: float) -> dict[int, socket.socket]:

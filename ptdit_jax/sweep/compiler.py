@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     cli.enable_compilation_cache()
     for line in sys.stdin:
         try:
-            answer: dict[str, Any] = _answer(
+            answer: dict[str, Any] = answer_of(
                 rules.from_json(line), options.topology, options.limit, options.jobs
             )
         except ValueError as error:
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _answer(config: Any, machine: str | None, limit: float, jobs: int) -> dict[str, float]:
+def answer_of(config: Any, machine: str | None, limit: float, jobs: int) -> dict[str, float]:
     """A `Plan` of a config, in the process that compiles."""
     if machine:
         devices = topology.devices(topology.parse(machine))

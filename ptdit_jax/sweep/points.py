@@ -119,7 +119,7 @@ def load(
         raise ValueError(f"{path}:{size}: {size!r} is unknown; it is one of {', '.join(map(repr, bases))}")
     name = Path(path).stem + ("" if size == next(iter(bases)) else f"_{size}")
     given = _given(path, module, size)
-    base = _base(path, bases[size])
+    base = base_config(path, bases[size])
 
     problems = _Problems()
     points = []
@@ -139,7 +139,7 @@ def load(
         twin = configs.setdefault(rules.to_json(point.config), point.name)
         if twin != point.name:
             problems.add(point.name, f"the same config as {twin}")
-        problems.catch(point.name, lambda point=point: _check_folder(sweep.folder(point.name), point.config))
+        problems.catch(point.name, lambda point=point: check_folder(sweep.folder(point.name), point.config))
     problems.stop()
     return sweep
 
@@ -190,7 +190,7 @@ def _import(path: Path) -> ModuleType:
     return user_code.load(path, f"sweep_{path.stem}")
 
 
-def _base(path: str, name: Any) -> str:
+def base_config(path: str, name: Any) -> str:
     """The config file of a sweep: for those of this project its own, whatever `configs/` is in the current folder."""
     name = str(name)
     ours = of_package(name)
@@ -231,7 +231,7 @@ def _validate(config: Any, check_data: bool) -> Callable[[], Any]:
     return lambda: rules.validate(config, check_data=check_data)
 
 
-def _check_folder(folder: Path, config: Any) -> None:
+def check_folder(folder: Path, config: Any) -> None:
     """That the run in a folder, if there is one, can go on with this config, and that its results are those of it."""
     file = folder / "config.json"
     if not (folder / "checkpoints").is_dir() or not file.is_file():

@@ -56,7 +56,7 @@ def progress(sweep: Sweep, point: Point) -> Progress:
     folder = sweep.folder(point.name)
     files = [file for file in (folder / "metrics.csv", folder / "log.txt") if file.exists()]
     written = max((file.stat().st_mtime for file in files), default=None)
-    step, loss = _last_row(folder / "metrics.csv")
+    step, loss = last_row(folder / "metrics.csv")
     state, error = "waiting" if written is None else "started", ""
     if step >= point.config.train.steps and results.is_complete(point.config, folder):
         state = "done"
@@ -182,7 +182,7 @@ class _Run:
         return f"failed: {(errors or list(filter(None, lines)) or ['no output'])[-1]} (exit code {code})"
 
 
-def _last_row(file: Path) -> tuple[int, float | None]:
+def last_row(file: Path) -> tuple[int, float | None]:
     """Step and loss of the last whole row of a run's metrics; (0, None) without one."""
     if not file.exists():
         return 0, None

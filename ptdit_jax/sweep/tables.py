@@ -96,7 +96,7 @@ def _measured(folder: Path, config: Any) -> dict[str, Any]:
     """Times and memory of a run, as far as it has come."""
     attempts = runs.read_attempts(folder)
     peaks = [row["peak_rss_bytes"] for row in attempts if row["peak_rss_bytes"]]
-    seconds = list(_scalars(folder / "tensorboard", "speed/step_seconds"))
+    seconds = list(scalars(folder / "tensorboard", "speed/step_seconds"))
     step = statistics.median(seconds) if seconds else None
     return {
         "step_seconds": step,
@@ -125,7 +125,7 @@ def _reached(folder: Path, config: Any, is_done: bool) -> dict[str, Any]:
     return row
 
 
-def _scalars(folder: Path, tag: str) -> Iterator[float]:
+def scalars(folder: Path, tag: str) -> Iterator[float]:
     """The values of a curve on TensorBoard, of all its files; the last record of a killed process may be cut."""
     for path in sorted(folder.glob("events*")):
         with contextlib.suppress(ValueError):  # what the reader says of a record that is cut

@@ -23,6 +23,7 @@ SCRIPTS = (
     "sample.sh",
     "setup_env.sh",
     "slurm.sbatch",
+    "stages.sh",
     "sweep.sh",
     "tpu_pod.sh",
 )
@@ -101,7 +102,33 @@ def test_encode_starts_what_it_is_told(repository):
     assert "--simulate 0: must be P or PxD" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["run.sh", "sweep.sh a.py"])
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ("a.py --status", "{stages} a.py --status"),
+        ("--max-restarts 2 a.py", "launch/processes.py --max-restarts 2 -- {stages} a.py"),
+        (
+            "a.py --simulate 2x4 --from b",
+            "launch/processes.py --max-restarts 0 --processes 2 --devices 4 -- {stages} a.py --from b",
+        ),
+    ],
+)
+def test_stages_start_what_they_are_told(repository, arguments, command):
+    done = script("stages.sh", f"--accelerator=cpu {arguments}", cwd=repository)
+    assert done.returncode == 0, done.stderr
+    stages = f"{repository}/.venv/bin/python -m ptdit_jax.stages"
+    assert done.stdout.strip() == command.format(stages=stages)
+
+
+def test_stages_need_a_recipe(repository):
+    done = script("stages.sh", "--accelerator=cpu", cwd=repository)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "[stages.sh] error: a recipe is missing, such as configs/recipes/digits.py; see --help\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["run.sh", "sweep.sh a.py", "stages.sh a.py"])
 @pytest.mark.parametrize(
     ("arguments", "platforms", "message"),
     [

@@ -1,0 +1,1 @@
+"""Chains of runs: each stage of a recipe starts with the parameters of an earlier one."""
