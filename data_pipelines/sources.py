@@ -21,6 +21,7 @@ import numpy as np
 
 from data_pipelines import captions
 from data_pipelines.demos.digits import ColoredDigits, DirectedDigits
+from data_pipelines.demos.solids import Solids
 from data_pipelines.folders import ArrayFolder
 from data_pipelines.members import shapes_of
 from data_pipelines.mixture import FORM, Mixture, parse
@@ -234,6 +235,7 @@ SOURCES: dict[str, Callable[[Any], Source]] = {
     "moving_digits": lambda data: MovingDigits(data.frames, data.height, data.width),
     "colored_digits": lambda data: ColoredDigits(data.height, data.width),
     "directed_digits": lambda data: DirectedDigits(data.frames, data.height, data.width),
+    "solids": lambda data: Solids(data.frames, data.height, data.width),
     "arrays": lambda data: _reused(ArrayFolder, data.path),
     "tfds": lambda data: _reused(PreparedDataset, data.path),
     "shards": lambda data: _reused(ShardedDataset, data.path),
