@@ -18,19 +18,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from scipy import ndimage
-from sklearn.datasets import load_digits
 
 from data_pipelines import captions
+from data_pipelines.demos.digits import ColoredDigits, DirectedDigits
+from data_pipelines.demos.solids import Solids
 from data_pipelines.folders import ArrayFolder
 from data_pipelines.members import shapes_of
 from data_pipelines.mixture import FORM, Mixture, parse
 from data_pipelines.prepared import PreparedDataset
+from data_pipelines.scans import DIGIT_CLASSES, DIGIT_SIDE, digit_scans, enlarged
 from data_pipelines.shards.dataset import ShardedDataset
 from data_pipelines.text import TextInfo
-
-DIGIT_SIDE = 8  # rows and columns of a scan
-DIGIT_CLASSES = 10
 
 
 class Source(Protocol):
@@ -121,32 +119,9 @@ def _mixture(data: Any) -> Mixture:
     return Mixture(members)
 
 
-def digit_scans() -> tuple[np.ndarray, np.ndarray]:
-    """Returns the 1,797 digits scikit-learn ships: x (N, 8, 8) float32 in [-1, 1], label (N,) int32.
-
-    They are the test part of UCI's "Optical Recognition of Handwritten Digits": black-and-white scans of
-    32x32, their black pixels counted, 0..16, in blocks of 4x4.
-    """
-    scans, labels = load_digits(return_X_y=True)
-    return scans.reshape(-1, DIGIT_SIDE, DIGIT_SIDE).astype(np.float32) / 8 - 1, labels.astype(np.int32)
-
-
 def rolled_back(signals: np.ndarray) -> np.ndarray:
     """Signals (N, C, 1, 1, 64) of digits, as in `SignalDigits`, as the images (N, C, 1, 8, 8) that they unroll."""
     return signals.reshape(*signals.shape[:3], DIGIT_SIDE, DIGIT_SIDE)
-
-
-def enlarged(scans: np.ndarray, side: int) -> np.ndarray:
-    """Scans (N, 8, 8) as (N, side, side), linear between the centres of pixels: larger, with no more detail.
-
-    Args:
-        scans: any number of them; with side 8 they are returned as they are.
-        side: a multiple of 8.
-    """
-    if side == DIGIT_SIDE:
-        return scans
-    zoom = (1, side // DIGIT_SIDE, side // DIGIT_SIDE)
-    return ndimage.zoom(scans, zoom, order=1, mode="nearest", grid_mode=True)
 
 
 class Digits:
@@ -274,6 +249,9 @@ SOURCES: dict[str, Callable[[Any], Source]] = {
     "captioned_digits": lambda data: CaptionedDigits(),
     "signal_digits": lambda data: SignalDigits(),
     "moving_digits": lambda data: MovingDigits(data.frames, data.height, data.width),
+    "colored_digits": lambda data: ColoredDigits(data.height, data.width),
+    "directed_digits": lambda data: DirectedDigits(data.frames, data.height, data.width),
+    "solids": lambda data: Solids(data.frames, data.height, data.width),
     "arrays": lambda data: _reused(ArrayFolder, data.path),
     "tfds": lambda data: _reused(PreparedDataset, data.path),
     "shards": lambda data: _reused(ShardedDataset, data.path),

@@ -6,12 +6,17 @@
 import pkgutil
 
 from ptdit_jax import user_code
-from ptdit_jax.evaluation import digits
+from ptdit_jax.evaluation import colored_digits, digits, solids
 from ptdit_jax.evaluation.interface import Evaluation, Report, by_features
 
 __all__ = ["EVALUATIONS", "Evaluation", "Report", "by_features", "find"]
 
-EVALUATIONS: dict[str, Evaluation] = {"digits": digits.EVALUATION}
+EVALUATIONS: dict[str, Evaluation] = {
+    "digits": digits.EVALUATION,
+    "colored_digits": colored_digits.PICTURES,
+    "directed_digits": colored_digits.FILMS,
+    "solids": solids.EVALUATION,
+}
 
 
 def find(name: str) -> Evaluation | None:

@@ -80,7 +80,8 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
         if is_host and judged is not None and not verdict.exists():
             count = config.evaluation.count
             with jax.default_matmul_precision("float32"):  # of networks that a judge may use
-                report = judged.judge(images[:count], None if asked.labels is None else asked.labels[:count])
+                wanted_of = asked.labels if asked.facts is None else asked.facts
+                report = judged.judge(images[:count], None if wanted_of is None else wanted_of[:count])
             text = json.dumps(report.metrics() | {"text": str(report)}, indent=2) + "\n"
             files.write(verdict, lambda draft: draft.write_text(text))
     if is_host:
@@ -114,15 +115,17 @@ class Asked:
       numbers: (N,) int32, see `generate`.
       text: see there.
       labels: (N,) int32, the class of each, or None where the data have none.
+      facts: (N, k) int32, for a judge whose `source` has them, else None.
     """
 
     numbers: np.ndarray
     text: tuple[np.ndarray, np.ndarray] | None
     labels: np.ndarray | None
+    facts: np.ndarray | None = None
 
 
 def ask(config: Any, experiment: Experiment, count: int, mesh: Mesh | None = None) -> Asked:
-    """All classes in turn, or the texts of the first records.
+    """All classes in turn, or the texts of the first records, of the data or of the judge's `source`.
 
     Raises:
       ValueError: the text of one of those records is none, see `data_pipelines.text.pad`.
@@ -130,7 +133,9 @@ def ask(config: Any, experiment: Experiment, count: int, mesh: Mesh | None = Non
     if experiment.text is None:
         labels = labels_in_turn(count, experiment.classes or 1)
         return Asked(labels, None, None if experiment.classes is None else labels)
-    source = open_source(config.data)
+    judged = evaluation.find(config.evaluation.name)
+    given = None if judged is None or judged.source is None else judged.source(config.data)
+    source = open_source(config.data) if given is None else given
     records = [source[record] for record in range(min(count, len(source)))]
     length, _ = experiment.text
     name = f"data.name={config.data.name!r}: record"
@@ -141,7 +146,8 @@ def ask(config: Any, experiment: Experiment, count: int, mesh: Mesh | None = Non
         text = pad_all(states, length, truncate=config.data.truncate_text, name=name)
     numbers = labels_in_turn(count, len(records))
     labels = None if source.classes is None else np.stack([record["label"] for record in records])[numbers]
-    return Asked(numbers, text, labels)
+    facts = None if given is None else np.stack([given.facts(i) for i in range(len(records))])[numbers]
+    return Asked(numbers, text, labels, facts)
 
 
 def _draw(path: Path, images: np.ndarray, asked: Asked) -> None:

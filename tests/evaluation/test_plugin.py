@@ -10,6 +10,7 @@ from ptdit_jax import config as rules
 from ptdit_jax import evaluation
 from ptdit_jax.evaluation.distribution import compare
 
+KNOWN = "'digits', 'colored_digits', 'directed_digits', 'solids'"
 MODULE = """
 import numpy as np
 from ptdit_jax.evaluation import by_features
@@ -45,7 +46,10 @@ def test_features_are_compared_with_the_real_ones(module):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("faces", "evaluation.name='faces' is unknown; it is one of 'none', 'digits', or MODULE:NAME"),
+        (
+            "faces",
+            f"evaluation.name='faces' is unknown; it is one of 'none', {KNOWN}, or MODULE:NAME",
+        ),
         ("no_such_module_at_all:x", "ModuleNotFoundError: No module named 'no_such_module_at_all'"),
         (
             "judges_that_fail:x",
