@@ -38,6 +38,12 @@ def planned(made):
     return machine, costs.cost(made.runs["a"], machine)
 
 
+@pytest.fixture(scope="module")
+def estimated(made):
+    machine = costs.Target("v5e:2x2", (), 4, chips.CHIPS["v5e"], costs.topology.parse("v5e:2x2"), "none")
+    return machine, costs.cost(made.runs["a"], machine)
+
+
 def arrays_of(config):
     """Bytes of every array of a run's state, by making none of them."""
     program = make_program(config, build(config), make_mesh({"data": 1}, jax.devices()[:1]))
@@ -46,6 +52,7 @@ def arrays_of(config):
     ), program
 
 
+@pytest.mark.full
 def test_a_topology_is_planned_by_its_compiler(made, planned):
     machine, found = planned
     state, program = arrays_of(made.runs["a"].config)
@@ -85,16 +92,16 @@ def test_without_a_compiler_it_is_the_estimate_of_cost(made):
     assert f"note: estimated for a, a: {note}" in text
 
 
-def test_the_largest_bound_counts_and_arithmetic_at_its_share(planned):
+def test_the_largest_bound_counts_and_arithmetic_at_its_share(estimated):
     bounds = {"arithmetic": 1.0, "memory": 3.0, "interconnect": 2.0}
-    found = dataclasses.replace(planned[1], bounds=bounds)
+    found = dataclasses.replace(estimated[1], bounds=bounds)
     assert found.step_seconds(1.0) == 3.0
     assert found.step_seconds(0.25) == 4.0
     assert dataclasses.replace(found, seconds=0.5).step_seconds(0.25) == 0.5
 
 
-def test_what_does_not_fit_is_said(planned):
-    machine, found = planned
+def test_what_does_not_fit_is_said(estimated):
+    machine, found = estimated
     small = dataclasses.replace(found, limit=found.memory / 2)
     assert "does not fit" in tables.costs([small], machine, 0.25)
     assert "does not fit" not in tables.costs([found], machine, 0.25)
