@@ -134,7 +134,7 @@ def test_two_processes_go_through_the_stages_together_and_survive_a_loss(
     os.kill(_train_of(process, 1), signal.SIGKILL)
     output = finish(process)
     assert "[p0] error: process 1 was lost; process 0 ends too" in output
-    lines = [line for line in output.splitlines() if line.startswith("[p0] [")]
+    lines = [line for line in output.splitlines() if "/3] " in line]
     assert [line.split()[2] for line in lines] == ["small", "large", "large", "films"]
     assert "2 device(s)" in output
     for name in NAMES:
