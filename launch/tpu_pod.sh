@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Train or encode on a Cloud TPU pod slice, every host at once.  See usage below.
+# Train, encode, sample or run stages on a Cloud TPU pod slice, every host at once.  See usage below.
 set -euo pipefail
 
 usage() {
@@ -10,7 +10,7 @@ VERB is one of
   create   the slice
   train    copy the committed state of this repository to every host and run there
            launch/run.sh --accelerator tpu --cluster auto ARGUMENT...
-  encode   the same with launch/encode.sh
+  encode   the same with launch/encode.sh; so do sample and stages with launch/sample.sh and launch/stages.sh
   delete   the slice
 
   --name NAME         of the slice
@@ -19,10 +19,10 @@ VERB is one of
   --type TYPE         create: accelerator type, such as v5litepod-16, v5p-1024, v6e-256
   --version VERSION   create: runtime, such as v2-alpha-tpuv5-lite, v2-alpha-tpuv5, v2-alpha-tpuv6e
   --spot              create: may be taken back at any time
-  --max-restarts N    train, encode: see launch/run.sh; default 10
+  --max-restarts N    train and the like: see launch/run.sh; default 10
   --dry-run           print the commands, run none
 
---workdir, and --out of encode, have to be on storage that all hosts share, such as a bucket mounted with gcsfuse.
+--workdir, and --out of encode and sample, have to be on storage that all hosts share, such as a bucket mounted with gcsfuse.
 USAGE
 }
 
@@ -33,12 +33,12 @@ wrong() {
 
 verb=${1:-}
 case $verb in
-    create | train | encode | delete) shift ;;
+    create | train | encode | sample | stages | delete) shift ;;
     --help | -h)
         usage
         exit 0
         ;;
-    *) wrong "${verb:-no verb}: the first argument must be create, train, encode or delete; see --help" ;;
+    *) wrong "${verb:-no verb}: the first argument must be create, train, encode, sample, stages or delete; see --help" ;;
 esac
 
 name='' zone='' project='' type='' version='' max_restarts=10 dry_run=no spot=()
@@ -56,14 +56,14 @@ while (($#)); do
             shift
             break
             ;;
-        *) wrong "$1 is no option; see --help, and put ARGUMENTs of launch/run.sh or launch/encode.sh after --" ;;
+        *) wrong "$1 is no option; see --help, and put ARGUMENTs of launch/run.sh, encode.sh, ... after --" ;;
     esac
     shift
 done
 [[ -n $name ]] || wrong "--name is missing: the name of the slice"
 [[ -n $zone ]] || wrong "--zone is missing: the zone of the slice, such as us-central2-b"
 [[ $max_restarts =~ ^[0-9]{1,6}$ ]] || wrong "--max-restarts $max_restarts: must be a number, 0 or more"
-declare -A scripts=([train]=run.sh [encode]=encode.sh)
+declare -A scripts=([train]=run.sh [encode]=encode.sh [sample]=sample.sh [stages]=stages.sh)
 script=${scripts[$verb]:-}
 (($# == 0)) || [[ -n $script ]] || wrong "$1: $verb takes no ARGUMENTs"
 
@@ -85,7 +85,7 @@ case $verb in
         [[ -n $version ]] || wrong "--version is missing: the runtime version, such as v2-alpha-tpuv5-lite"
         run "${vm[@]}" create "$name" "${place[@]}" --accelerator-type "$type" --version "$version" "${spot[@]}"
         ;;
-    train | encode)
+    train | encode | sample | stages)
         cd "$(dirname "${BASH_SOURCE[0]}")/.."
         archive=ptdit_jax-$(git rev-parse --short HEAD).tar.gz
         remote="tar -xzf $archive && cd ptdit_jax && exec launch/$script --accelerator tpu --cluster auto"

@@ -266,7 +266,7 @@ def test_tpu_pod_prints_its_commands():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "the first argument must be create, train, encode or delete"),
+        ("", "the first argument must be create, train, encode, sample, stages or delete"),
         ("make --name n", "make: the first argument must be"),
         ("create --zone z", "--name is missing"),
         ("create --name n --zone z --version v", "--type is missing"),
@@ -289,7 +289,7 @@ def test_what_tpu_pod_cannot_do_is_one_line_and_exit_code_2(arguments, message):
         ((2,), 2, 0, ""),
         ((1, 1, 1), 1, 0, ""),
         ((75, 143), 0, 1, "encode"),
-        ((130,), 130, 0, ""),
+        ((130,), 130, 0, "stages"),
     ],
 )
 def test_slurm_starts_again_what_may_be_tried_again(tmp_path, codes, expect, requeued, verb):
@@ -323,7 +323,7 @@ def test_slurm_starts_again_what_may_be_tried_again(tmp_path, codes, expect, req
     assert done.returncode == expect
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) == len(codes)
-    name = "launch/encode.sh" if verb == "encode" else "launch/run.sh"
+    name = "launch/run.sh" if verb in ("", "train") else f"launch/{verb}.sh"
     assert all(call.endswith(f" {name} --accelerator cuda --cluster auto --config=a.py") for call in calls)
     assert ((tmp_path / "requeued").read_text().split() if requeued else []) == ["requeue", "7"] * requeued
 
