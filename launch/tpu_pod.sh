@@ -22,7 +22,8 @@ VERB is one of
   --max-restarts N    train and the like: see launch/run.sh; default 10
   --dry-run           print the commands, run none
 
---workdir, and --out of encode and sample, have to be on storage that all hosts share, such as a bucket mounted with gcsfuse.
+--workdir, and --out of encode and sample, have to be on storage that all hosts share, such as a bucket mounted
+with gcsfuse.
 USAGE
 }
 

@@ -105,7 +105,7 @@ def test_encode_starts_what_it_is_told(repository):
 @pytest.mark.parametrize(
     ("arguments", "command"),
     [
-        ("a.py --status", "{stages} a.py --status"),
+        ("a.py --status", "-m ptdit_jax.stages a.py --status"),
         ("--max-restarts 2 a.py", "launch/processes.py --max-restarts 2 -- {stages} a.py"),
         (
             "a.py --simulate 2x4 --from b",
