@@ -79,6 +79,7 @@ def ours(config, params, noise, vae):
     return np.asarray(autoencoders.open_fast(vae).decode(latents))
 
 
+@pytest.mark.full  # a process that imports diffusers and transformers
 def test_a_prompt_gives_our_picture_without_this_package(place, tmp_path):
     """Cleaned, encoded, guided by the empty caption, decoded: within 1e-3 of ours, in a process without JAX."""
     folder, config, params = place

@@ -78,6 +78,7 @@ def test_latents_of_pictures_are_those_of_diffusers(raw, tmp_path):
     np.testing.assert_allclose(mean, expected, rtol=1e-6)
 
 
+@pytest.mark.full  # compiles the CausalVAE twice
 def test_films_become_latent_frames_of_the_causal_vae(raw, tmp_path):
     write_causal(tmp_path / "vae")
     fields = {

@@ -144,6 +144,7 @@ def test_two_processes_start_with_the_average_of_another_run(reference, tmp_path
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-25), ours, theirs)
 
 
+@pytest.mark.full  # seven processes that each start and compile
 def test_a_checkpoint_of_four_processes_goes_on_with_two_and_with_one(
     reference, tmp_path, tiny, start, environment
 ):
