@@ -1,4 +1,4 @@
-"""Encoding objects from many sides."""
+"""Encoding objects from many sides, and captions by a text encoder that is split over devices."""
 
 import os
 import subprocess
@@ -72,3 +72,16 @@ def test_views_become_the_frames_of_their_object(whole):
     for number, x in enumerate(sorted(found, key=lambda x: x[0, 0, 0, 0])):
         grey = (50 * number + 4 * np.arange(VIEWS)) / 127.5 - 1
         np.testing.assert_allclose(x, np.broadcast_to(grey[None, :, None, None], x.shape), atol=2**-7)
+
+
+@pytest.mark.full
+def test_a_text_encoder_that_is_split_gives_the_same_records(objects, whole, tmp_path):
+    split = encode(objects, tmp_path / "out", 2, 2)
+    assert set(split) == set(whole[1])
+    for key, record in whole[1].items():
+        assert (split[key]["moments"] == record["moments"]).all()
+        ours, theirs = (
+            (each["text"].astype(np.uint32) << 16).view(np.float32) for each in (split[key], record)
+        )
+        assert ours.shape == theirs.shape
+        assert np.linalg.norm(ours - theirs) < 0.02 * np.linalg.norm(theirs)
