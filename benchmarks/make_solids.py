@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from data_pipelines.demos import solids, words
+from ptdit_jax.progress import track
 
 ELEVATION = 20.0  # degrees
 DISTANCE = 6.0  # of the camera from the middle; solids have a radius of about 1
@@ -89,7 +89,7 @@ def render(side: int, names: Sequence[tuple[str, str, str]], first: float = 0.0)
     azimuth = np.radians(first + 360 / solids.VIEWS * np.arange(solids.VIEWS))
     up, flat = DISTANCE * np.sin(np.radians(ELEVATION)), DISTANCE * np.cos(np.radians(ELEVATION))
     pictures = []
-    for shape, color, pattern in tqdm(names, unit="solid"):
+    for shape, color, pattern in track(names, len(names), "render", "solid"):
         mesh = mesh_of(shape)
         actor = plotter.add_mesh(mesh, scalars=painted(mesh, color, pattern), rgb=True, **LIGHT)
         for angle in azimuth:

@@ -27,16 +27,7 @@ from flax.traverse_util import unflatten_dict
 from data_pipelines.text import NULL_FILE, write_null
 from ptdit_jax import config as rules
 from ptdit_jax import files, models
-from ptdit_jax.convert import (
-    export,
-    inspection,
-    layouts,
-    matching,
-    parity,
-    storage,
-    text_encoders,
-    weights,
-)
+from ptdit_jax.convert import export, inspection, layouts, matching, parity, storage, text_encoders, weights
 from ptdit_jax.convert.layouts.base import Layout
 from ptdit_jax.encoders import seeded
 from ptdit_jax.experiment import null_text

@@ -69,7 +69,7 @@ def test_class_samples_equal_ours(digits, tmp_path):
     labels = np.array([3, 1, 4, 1], np.int32)
     with pytest.MonkeyPatch.context() as patch:
         jit = jax.jit
-        patch.setattr(jax, "jit", lambda f, **options: jit(f, compiler_options=tiny.FAST, **options))
+        patch.setattr(jax, "jit", lambda f, **options: jit(f, **{"compiler_options": tiny.FAST} | options))
         ours = generate(
             built,
             params,

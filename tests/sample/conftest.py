@@ -53,7 +53,7 @@ def compilation_cache(tmp_path_factory):
 def fast(monkeypatch):
     """Programs that compile in a fraction of the time."""
     jit = jax.jit
-    monkeypatch.setattr(jax, "jit", lambda f, **options: jit(f, compiler_options=FAST, **options))
+    monkeypatch.setattr(jax, "jit", lambda f, **options: jit(f, **{"compiler_options": FAST} | options))
     monkeypatch.setattr(sample.cli, "enable_compilation_cache", lambda: None)
 
 

@@ -32,7 +32,9 @@ def fast():
     with pytest.MonkeyPatch.context() as patch:
         jit = jax.jit
         patch.setattr(
-            sampling_steps.jax, "jit", lambda f, **options: jit(f, compiler_options=tiny.FAST, **options)
+            sampling_steps.jax,
+            "jit",
+            lambda f, **options: jit(f, **{"compiler_options": tiny.FAST} | options),
         )
         yield
 

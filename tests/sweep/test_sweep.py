@@ -71,6 +71,7 @@ def test_a_sweep_ends_with_a_table_and_a_report(undisturbed):
     assert (workdir / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.full  # a long loop of kills
 def test_a_sweep_killed_three_times_ends_with_the_same_table(undisturbed, file, environment, tmp_path):
     reference, _ = undisturbed
     workdir = tmp_path / "killed"

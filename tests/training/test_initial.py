@@ -90,6 +90,7 @@ def test_the_stages_of_the_paper_have_one_network(earlier, later):
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.full  # trains two runs
 def test_a_video_run_starts_with_an_average_of_an_image_run_and_goes_on_without_it(
     trained, saved, video, tmp_path, capsys
 ):
