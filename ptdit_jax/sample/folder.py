@@ -8,22 +8,19 @@ A file that is there is whole and is not made again.  Samples are made in groups
 of a group that lacks some all are computed and those are written: so they are the same to the byte after a kill.
 """
 
-import errno
-import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ptdit_jax import files, plots
+from ptdit_jax.experiment.shared_folder import SharedFolder
 from ptdit_jax.sample import npz_stream, one_file
 
-VERSION = 1
-SETTINGS, SUMMARY, STOPPING = "settings.json", "summary.png", "stopping"
+SUMMARY = "summary.png"
 SHOWN, THUMBNAIL = 64, 128  # samples of the summary at most, and the pixels of a side that they are shrunk to
 
 
@@ -89,86 +86,19 @@ class Plan(NamedTuple):
         return text + self.suffix
 
 
-class Folder:
+class Folder(SharedFolder):
     """The output folder of one process."""
 
-    def __init__(self, path: Path):
-        """Take a folder that exists; see `files.make_folder`."""
-        self.path = path
-        self._lock: int | None = None
+    PLAN, WORK = "settings.json", "draws"
 
-    def __enter__(self) -> "Folder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-
-    def lock(self) -> None:
-        """Lock it against another run; the system unlocks it however this process ends.
-
-        Raises:
-          OSError: another run has it.
-        """
-        self._lock = os.open(self.path, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OSError(f"--out={self.path}: another process draws into it") from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):  # a file system without locks
-                raise
-
-    def begin(self, settings: dict[str, Any], *, write: bool) -> None:
-        """Say what is drawn into it, or see that it is what was begun.
-
-        Args:
-          settings: plain values by name.
-          write: whether this process is the one that says so.
-
-        Raises:
-          ValueError: something else was begun in it; the message names every difference.
-        """
-        settings = json.loads(json.dumps({"version": VERSION, **settings}))
-        place = self.path / SETTINGS
-        if not place.exists() and write:
-            if any(path.suffix in one_file.FORMATS for path in self.path.iterdir()):
-                raise ValueError(
-                    f"--out={self.path} has samples but no {SETTINGS}, which says of what; name another"
-                )
-            text = json.dumps(settings, indent=1) + "\n"
-            files.write(place, lambda draft: draft.write_text(text))
-        try:
-            before = json.loads(place.read_text())
-        except FileNotFoundError as error:
-            raise ValueError(
-                f"{place} is not there: --out must be on storage that all processes share"
-            ) from error
-        except ValueError as error:
-            raise ValueError(f"{place} is not what was written; name another --out, or remove it") from error
-        names = [name for name in {**before, **settings} if before.get(name) != settings.get(name)]
-        if names:
-            changes = "; ".join(f"{name}={settings.get(name)!r}, was {before.get(name)!r}" for name in names)
-            raise ValueError(
-                f"--out={self.path} was begun with other settings: {changes}.  Name another --out, or undo this"
-            )
+    def foreign(self) -> Iterator[Path]:
+        """Samples."""
+        return (path for path in self.path.iterdir() if path.suffix in one_file.FORMATS)
 
     def made(self) -> set[str]:
         """The names of the files that are there."""
         with os.scandir(self.path) as entries:
             return {entry.name for entry in entries}
-
-    def stopping(self) -> bool:
-        """Whether a process was asked to end."""
-        return (self.path / STOPPING).exists()
-
-    def ask_to_stop(self) -> None:
-        """Let the others end, too, after the groups that they are at."""
-        (self.path / STOPPING).touch()
-
-    def forget_stop(self) -> None:
-        """Begin, or end, without such a wish."""
-        (self.path / STOPPING).unlink(missing_ok=True)
 
 
 def digest(lines: Sequence[str]) -> str:

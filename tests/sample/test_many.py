@@ -135,7 +135,7 @@ def test_a_folder_of_other_settings_is_refused(whole, runs):
 
 def test_samples_without_settings_are_refused(runs, whole, tmp_path):
     shutil.copy(whole / "000000-0000.png", tmp_path)
-    with pytest.raises(ValueError, match=r"has samples but no settings\.json"):
+    with pytest.raises(ValueError, match=r"has results but no settings\.json"):
         draw(*command(runs, tmp_path))
 
 
