@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 import absl.logging
 import jax
@@ -140,7 +141,18 @@ def check_finite(value: float | None, name: str) -> None:
         raise ValueError(f"{name}={value} must be a finite number")
 
 
-def option_parser(module: str, about: str) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """One that says what is wrong in one line, and whose options are written in full."""
+
+    def __init__(self, *args: Any, allow_abbrev: bool = False, **options: Any):
+        super().__init__(*args, allow_abbrev=allow_abbrev, **options)
+
+    def error(self, message: str) -> NoReturn:
+        """End with code 2."""
+        self.exit(USER_ERROR, f"error: {message}; see --help\n")
+
+
+def option_parser(module: str, about: str) -> Parser:
     """A parser of an entry point's own options, whose help is the docstring of the entry point.
 
     Args:
@@ -148,13 +160,12 @@ def option_parser(module: str, about: str) -> argparse.ArgumentParser:
       about: its docstring: what it does, a paragraph of usage, and the rest.
     """
     what, usage, *rest = about.split("\n\n")
-    return argparse.ArgumentParser(
+    return Parser(
         prog=f"python -m {module}",
         usage=usage.strip(),
         description=what,
         epilog="\n\n".join(rest),
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
 
 

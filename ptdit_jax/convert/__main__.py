@@ -35,19 +35,18 @@ from ptdit_jax.weight_files import json_files
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """The command line; `overrides` gets its `--config.FIELD=VALUE`."""
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="python -m ptdit_jax.convert",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     verbs = parser.add_subparsers(
         dest="verb", required=True, metavar="from-torch | to-torch | inspect | encoder"
     )
-    reads = verbs.add_parser("from-torch", help="PyTorch weights to a checkpoint", allow_abbrev=False)
-    writes = verbs.add_parser("to-torch", help="a checkpoint to a PyTorch folder", allow_abbrev=False)
-    looks = verbs.add_parser("inspect", help="what is in a file of weights", allow_abbrev=False)
-    frozen = verbs.add_parser("encoder", help="an encoder, both ways", allow_abbrev=False)
+    reads = verbs.add_parser("from-torch", help="PyTorch weights to a checkpoint")
+    writes = verbs.add_parser("to-torch", help="a checkpoint to a PyTorch folder")
+    looks = verbs.add_parser("inspect", help="what is in a file of weights")
+    frozen = verbs.add_parser("encoder", help="an encoder, both ways")
     frozen.add_argument("folder", metavar="FOLDER", help="of the encoder; or bytes, the one of no folder")
     for verb in (reads, looks):
         verb.add_argument("weights", metavar="WEIGHTS", help="file, index or folder")

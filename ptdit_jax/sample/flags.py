@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from ptdit_jax import plots
+from ptdit_jax import cli, plots
 from ptdit_jax.config import CHOICES
 from ptdit_jax.diffusion.grids import SDE_LAST_STEPS
 from ptdit_jax.diffusion.samplers import SAMPLERS
@@ -39,7 +39,7 @@ def parse(argv: list[str], about: str) -> argparse.Namespace:
       about: what the command is, its first paragraph and the rest.
     """
     first, *rest = about.split("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = cli.Parser(
         prog="python -m ptdit_jax.sample",
         description=first,
         epilog="\n\n".join(rest),

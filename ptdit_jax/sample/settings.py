@@ -90,7 +90,10 @@ def show(path: Path) -> None:
       ValueError: it has none, or is no picture and no film.
       OSError: it cannot be read.
     """
-    found = in_files.read(path)
+    try:
+        found = in_files.read(path)
+    except OSError as error:
+        raise OSError(f"--show={path} cannot be read: {error.strerror or error}") from error
     if found is None:
         raise ValueError(f"--show={path} does not say how it was made")
     width = max(map(len, found))

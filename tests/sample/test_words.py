@@ -7,7 +7,7 @@ import pytest
 
 from configs import t2v_xl_512x288
 from ptdit_jax import config as rules
-from ptdit_jax.sample import conditions, prompts, sizes
+from ptdit_jax.sample import conditions, flags, prompts, settings, sizes
 from ptdit_jax.sample.prompts import Prompt
 from tests.sample.conftest import small
 
@@ -153,3 +153,24 @@ def test_an_autoencoder_of_another_factor(film):
         ValueError, match=r"data\.pixels_per_latent=16 of the run is not 8, as autoencoder\.path="
     ):
         sizes.latent_size(config, "512x512", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--checkpoint=a", "--sise=3"], "error: unrecognized arguments: --sise=3; see --help\n"),
+        (["--checkpoint=a", "--step=3"], "error: unrecognized arguments: --step=3; see --help\n"),
+        (["--checkpoint=a", "--cache=fast"], "error: argument --cache: invalid choice: 'fast'"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(capsys, words, line):
+    with pytest.raises(SystemExit) as ended:
+        flags.parse(words, "What.\n\nMore.")
+    errors = capsys.readouterr().err
+    assert (ended.value.code, errors.count("\n")) == (2, 1)
+    assert errors.startswith(line)
+
+
+def test_a_file_to_show_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OSError, match=r"--show=.*no\.png cannot be read: No such file"):
+        settings.show(tmp_path / "no.png")
