@@ -5,7 +5,7 @@ Shapes: N samples, K captions, L text tokens, E text features.
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,32 +156,51 @@ def wanted(found: Sequence[Prompt], count: int, seed: int, turns: Sequence[int] 
     )
 
 
-def encode(config: Any, found: Sequence[Prompt], null: null_text.NullText | None) -> tuple[Text, Text | None]:
-    """The states of prompts, and of what guidance leads away from; None where that is the empty caption for all.
+def texts_of(found: Sequence[Prompt]) -> list[str]:
+    """The different sentences of prompts that are to be encoded, negative ones last."""
+    return list(
+        dict.fromkeys([*(p.text for p in found), *(p.negative for p in found if p.negative)]),
+    )
 
-    Args:
-      config: of the run.
-      found: the prompts.
-      null: the empty caption that the run was trained with, for prompts without a negative one.
-    """
-    negatives = list(dict.fromkeys(prompt.negative for prompt in found if prompt.negative))
-    sentences = [*(prompt.text for prompt in found), *negatives]
+
+def encode(config: Any, found: Sequence[Prompt], null: null_text.NullText | None) -> tuple[Text, Text | None]:
+    """`assemble` of prompts; the text encoder is read for that, and its memory is free again."""
+    sentences = texts_of(found)
     if config.text_encoder.path:
         states = live_text.unpadded(config, sentences)
     else:
         states = [captions.encode(sentence) for sentence in sentences]
-    padded = pad_all(states, config.model.text_length, truncate=config.data.truncate_text, name="prompt")
-    text, mask = (array[: len(found)] for array in padded)
-    if not negatives:
+    return assemble(config, found, null, dict(zip(sentences, states, strict=True)))
+
+
+def assemble(
+    config: Any, found: Sequence[Prompt], null: null_text.NullText | None, states: Mapping[str, np.ndarray]
+) -> tuple[Text, Text | None]:
+    """The states of prompts, and of what guidance leads away from; None where that is the empty caption for all.
+
+    Args:
+      config: of the run.
+      found: the prompts, K.
+      null: the empty caption that the run was trained with, for prompts without a negative one.
+      states: (l, E) float32 of each of `texts_of` the prompts.
+
+    Raises:
+      ValueError: a prompt is longer than the model takes, see `data_pipelines.text.pad_all`.
+    """
+
+    def padded(texts: Sequence[str]) -> Text:
+        length, truncate = config.model.text_length, config.data.truncate_text
+        return pad_all([states[text] for text in texts], length, truncate=truncate, name="prompt")
+
+    text, mask = padded([prompt.text for prompt in found])
+    if not any(prompt.negative for prompt in found):
         return (text, mask), None
     base = null or (np.full(text.shape[1:], np.nan, np.float32), np.arange(text.shape[1]) < 1)
     own = (base[0], None if config.model.null_mask == "caption" else base[1])
     given: Any = null_condition((text, mask), own)
     away = np.array(given[0]), np.array(given[1])
-    for row, prompt in enumerate(found):
-        if prompt.negative:
-            place = len(found) + negatives.index(prompt.negative)
-            away[0][row], away[1][row] = padded[0][place], padded[1][place]
+    rows = [row for row, prompt in enumerate(found) if prompt.negative]
+    away[0][rows], away[1][rows] = padded([found[row].negative for row in rows])
     return (text, mask), away
 
 

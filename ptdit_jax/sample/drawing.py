@@ -13,18 +13,17 @@ import ml_dtypes
 import numpy as np
 
 from data_pipelines import captions
-from data_pipelines.text import pad_all
 from ptdit_jax.encoders.text import TextEncoder, open_text_encoder
 from ptdit_jax.experiment import live_text
 from ptdit_jax.experiment.decoding import Decoder
-from ptdit_jax.experiment.generate import Text, Wanted, batches
+from ptdit_jax.experiment.generate import Wanted, batches
 from ptdit_jax.experiment.null_text import NullText
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.plots import settings as metadata
 from ptdit_jax.plots import to_uint8
 from ptdit_jax.processes import distributed, signals, watchdog
 from ptdit_jax.progress import Bar
-from ptdit_jax.sample import one_file
+from ptdit_jax.sample import conditions, one_file
 from ptdit_jax.sample.folder import Folder, Plan, Unit
 from ptdit_jax.sample.prompts import Prompt
 
@@ -85,9 +84,7 @@ class Studio:
 
     def _texts(self, group: int) -> list[str]:
         """The different texts of a group, in order."""
-        chosen = [self.prompts[unit.label] for unit in self.plan.group(group)]
-        texts = dict.fromkeys(prompt.text for prompt in chosen)
-        return list(texts | dict.fromkeys(prompt.negative for prompt in chosen if prompt.negative))
+        return conditions.texts_of([self.prompts[unit.label] for unit in self.plan.group(group)])
 
     def draw(self, group: int, states: States) -> list[tuple[Unit, np.ndarray]]:
         """All samples of a group, (F, H, W, C) uint8 each.
@@ -105,10 +102,11 @@ class Studio:
             wanted = Wanted(np.array([unit.label for unit in units], np.int32), turns=turns)
         else:
             asked = [self.prompts[unit.label] for unit in units]
+            text, negative = conditions.assemble(self.config, asked, self.null, states)
             wanted = Wanted(
                 np.array([prompt.number for prompt in asked], np.uint32).view(np.int32),
-                text=self._padded([states[prompt.text] for prompt in asked]),
-                negative=self._negative(asked, states),
+                text=text,
+                negative=negative,
                 captions=np.arange(len(asked)),
                 turns=turns,
                 seeds=np.array([seed if p.seed is None else p.seed for p in asked], np.uint32),
@@ -116,18 +114,6 @@ class Studio:
         made = [part for _, part in batches(self.steps, self.params, wanted, seed=seed, description=None)]
         pictures = self.decoder(np.concatenate(made))
         return list(zip(units, to_uint8(np.moveaxis(pictures, 1, -1)), strict=True))
-
-    def _padded(self, states: list[np.ndarray]) -> Text:
-        length, truncate = self.config.model.text_length, self.config.data.truncate_text
-        return pad_all(states, length, truncate=truncate, name="prompt")
-
-    def _negative(self, asked: Sequence[Prompt], states: States) -> Text | None:
-        """What guidance leads away from, for each prompt; None where that is the empty caption for all."""
-        if not any(prompt.negative for prompt in asked):
-            return None
-        assert self.null is not None
-        empty = self.null[0][self.null[1].astype(bool)]
-        return self._padded([states[p.negative] if p.negative else empty for p in asked])
 
     def settings(self, unit: Unit) -> dict[str, Any]:
         """What a file says of how its sample was made."""

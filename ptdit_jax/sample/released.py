@@ -1,7 +1,7 @@
 """The released text-to-image model, drawn from as its authors do, from their file of weights as it is.
 
-Its sizes are those of the file; everything else is the release's: rectified flow with its shift of times, 30 steps,
-guidance 4, 200 tokens of T5-XXL in float32 after DeepFloyd's cleaning, the CausalVAE in bfloat16.
+Its sizes are those of the file; everything else is the release's, as configs/t2i_xl_1024_release.py has it: rectified
+flow with its shift of times, 30 steps, guidance 4, 200 tokens of T5-XXL in float32 after DeepFloyd's cleaning.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
-from configs import common
+from configs import t2i_xl_1024_release
 from ptdit_jax import config as rules
 from ptdit_jax.convert import layouts, matching, weights
 from ptdit_jax.encoders import autoencoder_files
@@ -24,8 +24,7 @@ from ptdit_jax.progress import Bar
 from ptdit_jax.sample.origin import Origin
 
 HEAD_WIDTH = 72  # features of a head, of every model of the family
-TOKENS, STEPS, GUIDANCE, SIDE = 200, 30, 4.0, 1024
-BATCH = 4  # pictures made together
+SIDE = 1024  # pixels, unless --size says otherwise
 END = 2**20  # bytes at both ends of a file by which it is known
 
 
@@ -86,7 +85,7 @@ def config_of(
     Raises:
       ValueError: the width is none of the family.
     """
-    config = common.get_config()
+    config = t2i_xl_1024_release.get_config()
     width = sizes.get("width", 0)
     if not width or width % HEAD_WIDTH or "text_dim" not in sizes:
         raise ValueError(
@@ -95,18 +94,10 @@ def config_of(
         )
     config.model.update(sizes)
     config.model.variant, config.model.heads = "custom", width // HEAD_WIDTH
-    config.model.condition, config.model.text_length = "text", TOKENS
-    config.model.compute_dtype = "bfloat16"
-    config.model.attention_chunk = 2048
-    config.model.remat = "block"
     if buffer in shapes:  # (1, frames, side in tokens squared, width)
         _, config.data.frames, tokens, _ = shapes[buffer]
         config.model.sample_size = round(tokens**0.5) * config.model.patch
-    config.text_encoder.clean = "release"
-    config.text_encoder.dtype = "float32"
-    config.data.name = "arrays"
-    config.diffusion.shift = "released"
-    config.sampling.update({"steps": STEPS, "guidance": GUIDANCE, "ema": 0.0, "batch": BATCH, "count": BATCH})
+    config.sampling.ema = 0.0
     config.train.ema_decays = ()
     return config
 

@@ -174,3 +174,28 @@ def test_a_wrong_flag_is_one_line(capsys, words, line):
 def test_a_file_to_show_that_is_not_there_is_named(tmp_path):
     with pytest.raises(OSError, match=r"--show=.*no\.png cannot be read: No such file"):
         settings.show(tmp_path / "no.png")
+
+
+@pytest.mark.parametrize("null_mask", ["own", "caption"])
+def test_a_negative_prompt_has_the_place_of_the_empty_caption_of_its_prompt_alone(null_mask):
+    config = small()
+    length, width = config.model.text_length, config.model.text_dim
+    config.model.null_mask = null_mask
+    rng = np.random.default_rng(0)
+    states = {
+        name: rng.normal(size=(tokens, width)).astype(np.float32)
+        for name, tokens in (("one", 3), ("two", 5), ("not", 4))
+    }
+    empty = rng.normal(size=(length, width)).astype(np.float32), np.arange(length) < 2
+    found = [Prompt("one", "", 0), Prompt("two", "not", 1)]
+    assert conditions.texts_of(found) == ["one", "two", "not"]
+    (text, mask), (away, seen) = conditions.assemble(config, found, empty, states)
+    for row, name in enumerate(("one", "two")):
+        count = len(states[name])
+        np.testing.assert_array_equal(text[row, :count], states[name])
+        np.testing.assert_array_equal(mask[row], np.arange(length) < count)
+    np.testing.assert_array_equal(away[0], empty[0])
+    np.testing.assert_array_equal(seen[0], np.arange(length) < (3 if null_mask == "caption" else 2))
+    np.testing.assert_array_equal(away[1, :4], states["not"])
+    np.testing.assert_array_equal(seen[1], np.arange(length) < 4)
+    assert conditions.assemble(config, found[:1], empty, states)[1] is None
