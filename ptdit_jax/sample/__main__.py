@@ -24,7 +24,6 @@ Exit code: 0 done; 1 a file cannot be read or written, or samples are not finite
 """
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
@@ -33,19 +32,16 @@ import numpy as np
 
 from ptdit_jax import cli, files, plots
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import caching, null_text
+from ptdit_jax.experiment import caching
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.decoding import Decoder, is_drawn, is_visible, pixel_shape, size_text
 from ptdit_jax.experiment.generate import NotFinite, batches
-from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.processes import environment
 from ptdit_jax.sample import conditions, flags, outputs, request, settings
 from ptdit_jax.sample.sizes import latent_size
-from ptdit_jax.training import checkpoint
-from ptdit_jax.training.state import ema_name
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -73,28 +69,15 @@ def main(args: argparse.Namespace) -> int:
                     raise ValueError(f"{name}={path} is the file of {flag}, which it would overwrite")
 
     # --- config
-    for name in ("guidance", "ema", "fps", "cache_threshold", "cache_first"):
-        cli.check_finite(getattr(args, name), f"--{name.replace('_', '-')}")
-    release = request.open_release(args)
-    step = checkpoint.find(args.checkpoint) if release is None else release.path
-    config = rules.from_json(json.dumps(checkpoint.load_config(step))) if release is None else release.config
-    for name in flags.OVERRIDES:
-        if (value := getattr(args, name)) is not None:
-            config.sampling[name] = value
-    config.mesh.check_memory = not args.insist
-    config.text_encoder.path = str(args.text_encoder or config.text_encoder.path)
-    config.autoencoder.path = str(args.vae or config.autoencoder.path)
-    rules.validate(config, check_data=False)
-    if args.count < 1:
-        raise ValueError(f"--count={args.count} must be at least 1")
-    if not 0 <= args.seed < 2**32:
-        raise ValueError(f"--seed={args.seed} must be in [0, 2**32)")
+    cli.check_finite(args.fps, "--fps")
+    model = request.find_model(args)
+    config = model.config
     speed = args.fps if args.fps is not None else config.encode.fps or plots.SPEED
     if not 0 < speed <= plots.FASTEST:
         raise ValueError(f"--fps={speed:g} must be above 0 and at most {plots.FASTEST}")
     if (picture or args.npz) and not is_drawn(config):
         raise ValueError(
-            f"the model of {step} makes latents of {config.model.channels} channels, each "
+            f"the model of {model.path} makes latents of {config.model.channels} channels, each "
             f"{config.data.pixels_per_latent} pixels wide, and its config names no autoencoder: name its folder with "
             "--vae DIR, or write the latents with --out FILE.npy"
         )
@@ -106,8 +89,8 @@ def main(args: argparse.Namespace) -> int:
     cli.enable_compilation_cache()
 
     # --- what is asked for
-    null = None if release is None else release.empty_caption()
-    given = conditions.make(args, config, null_text.folder_of(step), null)
+    null = model.empty_caption() if model.folder is None else None
+    given = conditions.make(args, config, model.home, null)
     count = len(given.wanted.labels)
     held = min(count, config.sampling.batch) if into_folder and not args.npz else count
     if problems := list(rules.sampling_problems(config, chips.here(), count=held, **latents)):
@@ -121,11 +104,10 @@ def main(args: argparse.Namespace) -> int:
     elif picture:
         outputs.check_size(picture, (count, *shape), given)
 
-    workdir = null_text.folder_of(step)
-    calibration = caching.load(workdir)
+    calibration = caching.load(model.home)
     meter = caching.Meter(experiment) if args.calibrate_cache else None
     if meter is not None:
-        files.check_file(workdir / caching.FILE, "--calibrate-cache")
+        files.check_file(model.home / caching.FILE, "--calibrate-cache")
     steps = Steps(experiment, config.sampling, mesh, count=count, calibration=calibration, observe=meter)
 
     # --- text, whose encoder is gone before the model comes
@@ -133,17 +115,16 @@ def main(args: argparse.Namespace) -> int:
 
     # --- model
     print(f"devices: {environment.describe(devices, chips.host_memory())}")
-    name = ema_name(config.sampling.ema)
-    params = load_params(step, name, experiment, mesh) if release is None else release.load(experiment, mesh)
+    params = model.load(experiment, mesh)
     decoder = Decoder(config, mesh, views=args.views) if drawn else None
     how = f"{config.sampling.sampler}, {config.sampling.steps} steps, guidance {config.sampling.guidance:g}"
     what = f"{count} samples of {size_text(shape)}" + " pixels" * (drawn or is_visible(config))
-    print(f"{name} of {step}: {what}, {how}, seed {args.seed}")
+    print(f"{model.title}: {what}, {how}, seed {args.seed}")
     if steps.plan.reuse.any():
         print(f"cache {config.sampling.cache}: {steps.plan}")
 
     # --- samples, written as they are made into a folder
-    shared = settings.common(args, config, step, name, shape)
+    shared = settings.common(args, model, shape)
     made: list[np.ndarray] = []
     images: list[np.ndarray] = []
     before = time.perf_counter()
@@ -160,8 +141,8 @@ def main(args: argparse.Namespace) -> int:
         kept = folder.kept() if folder is not None else outputs.keep_some(args.out or args.npz, done)
         raise cli.RunError(f"{error}{kept}") from error
     if meter is not None:
-        measured = meter.calibration(config.sampling, samples=count, checkpoint=f"{name} of {step}")
-        print(f"MagCache's ratios, of {count} samples: {caching.save(measured, workdir)}")
+        measured = meter.calibration(config.sampling, samples=count, checkpoint=model.title)
+        print(f"MagCache's ratios, of {count} samples: {caching.save(measured, model.home)}")
     seconds = time.perf_counter() - before - steps.seconds
     print(
         f"{count} samples in {seconds:.1f} s, {seconds / count:.3g} s each, and {steps.seconds:.1f} s of compiling"

@@ -3,7 +3,6 @@
 Shapes: B samples of a group, L text tokens, E text features, C channels, F frames, H rows, W columns.
 """
 
-import argparse
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,11 +18,10 @@ from ptdit_jax.experiment.decoding import Decoder
 from ptdit_jax.experiment.generate import Wanted, batches
 from ptdit_jax.experiment.null_text import NullText
 from ptdit_jax.experiment.sampling_steps import Steps
-from ptdit_jax.plots import settings as metadata
 from ptdit_jax.plots import to_uint8
 from ptdit_jax.processes import distributed, signals, watchdog
 from ptdit_jax.progress import Bar
-from ptdit_jax.sample import conditions, one_file
+from ptdit_jax.sample import conditions, one_file, settings
 from ptdit_jax.sample.folder import Folder, Plan, Unit
 from ptdit_jax.sample.prompts import Prompt
 
@@ -40,8 +38,10 @@ class Studio:
     """All that the samples of one process are made with.
 
     Attributes:
-      args: the command line.
+      seed: of samples whose prompt has none of its own.
+      speed: frames a second of films.
       config: the whole config.
+      shared: what all files say of how their samples were made.
       plan: of all samples.
       prompts: of a model with text.
       null: the empty caption of that.
@@ -50,8 +50,10 @@ class Studio:
       decoder: latents to pixels.
     """
 
-    args: argparse.Namespace
+    seed: int
+    speed: float
     config: Any
+    shared: Mapping[str, Any]
     plan: Plan
     prompts: Sequence[Prompt]
     null: NullText | None
@@ -96,7 +98,7 @@ class Studio:
         Raises:
           NotFinite: a sample is not finite.
         """
-        units, seed = self.plan.group(group), self.args.seed
+        units, seed = self.plan.group(group), self.seed
         turns = np.array([unit.turn for unit in units], np.uint32)
         if not self.prompts:
             wanted = Wanted(np.array([unit.label for unit in units], np.int32), turns=turns)
@@ -117,15 +119,10 @@ class Studio:
 
     def settings(self, unit: Unit) -> dict[str, Any]:
         """What a file says of how its sample was made."""
-        sampling = {
-            name: self.config.sampling[name] for name in ("sampler", "steps", "guidance", "time_grid")
-        }
-        found: dict[str, Any] = {metadata.KEY: "sample.many", "seed": self.args.seed, "sample": unit.turn}
-        if not self.prompts:
-            return found | {"label": unit.label} | sampling
-        prompt = self.prompts[unit.label]
-        own = {"seed": self.args.seed if prompt.seed is None else prompt.seed, "number": prompt.number}
-        return found | {"prompt": prompt.text, "negative": prompt.negative} | own | sampling
+        found = self.shared | {"sample": unit.turn}
+        if self.prompts:
+            return found | settings.of_prompt(self.prompts[unit.label])
+        return found | ({"label": unit.label} if self.plan.classes > 1 else {})
 
 
 def encode(config: Any, encoder: TextEncoder | None, texts: list[str]) -> States:
@@ -178,7 +175,7 @@ def run(studio: Studio, groups: Sequence[int], place: Folder, launch: distribute
                 for unit, film in studio.draw(group, states[group]):
                     path = place.path / plan.name(unit)
                     if path.name not in made:
-                        one_file.write(path, film, studio.settings(unit), fps=studio.args.fps)
+                        one_file.write(path, film, studio.settings(unit), fps=studio.speed)
                         bar.update()
                 dog.beat(done := done + 1)
         signal = 0 if stop.signal is None else int(stop.signal)

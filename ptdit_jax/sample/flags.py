@@ -1,4 +1,4 @@
-"""The command line of `ptdit_jax.sample`."""
+"""The command lines of `ptdit_jax.sample` and, in what they have in common, of `ptdit_jax.sample.many`."""
 
 import argparse
 from typing import Any
@@ -46,20 +46,13 @@ def parse(argv: list[str], about: str) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--checkpoint", metavar="DIR", help="a run's folder (its newest step), or a step")
-    add(
-        "--from-release",
-        metavar="WEIGHTS",
-        help="the released weights as they are, with --text-encoder and --vae",
-    )
-    add("--key", help="with --from-release: where the network is in the file")
     add("--show", metavar="FILE", help="print how a picture or film was made, and end; needs no checkpoint")
+    add_model(parser)
     _conditions(parser)
-    _sampling(parser)
-    _caching(parser)
+    add("--count", type=int, help=f"samples of each prompt ({OF_EACH}); without prompts in all ({COUNT})")
+    add_sampling(parser)
+    add("--calibrate-cache", action="store_true", help="reuse nothing, measure magcache.json into the run")
     _outputs(parser)
-    add("--insist", action="store_true", help="try also what by plain arithmetic no memory here holds")
-    add("--debug", action="store_true", help="show where an error comes from")
     args = parser.parse_args(argv)
     if args.checkpoint is None and args.from_release is None and args.show is None:
         parser.error("the following arguments are required: --checkpoint (or --from-release, or --show)")
@@ -68,6 +61,22 @@ def parse(argv: list[str], about: str) -> argparse.Namespace:
     if args.count is None:
         args.count = COUNT if args.prompt is None and args.prompts is None else OF_EACH
     return args
+
+
+def add_model(parser: Any) -> None:
+    """What is sampled, and how much it may need."""
+    add = parser.add_argument
+    add("--checkpoint", metavar="DIR", help="a run's folder (its newest step), or a step")
+    add(
+        "--from-release",
+        metavar="WEIGHTS",
+        help="the released weights as they are, with --text-encoder and --vae",
+    )
+    add("--key", help="with --from-release: where the network is in the file")
+    add("--text-encoder", metavar="DIR", help="folder of the run's text encoder, if it lies elsewhere now")
+    add("--vae", metavar="DIR", help="folder of the run's autoencoder, likewise")
+    add("--insist", action="store_true", help="try also what by plain arithmetic no memory here holds")
+    add("--debug", action="store_true", help="show where an error comes from")
 
 
 def _conditions(parser: Any) -> None:
@@ -79,14 +88,12 @@ def _conditions(parser: Any) -> None:
     add("--prompts", metavar="FILE", help="a prompt a line, or .jsonl: prompt, negative, seed, number")
     add = parser.add_argument
     add("--negative", metavar="TEXT", default="", help="what guidance leads away from; the empty caption")
-    add("--text-encoder", metavar="DIR", help="folder of the run's text encoder, if it lies elsewhere now")
-    add("--vae", metavar="DIR", help="folder of the run's autoencoder, likewise")
 
 
-def _sampling(parser: Any) -> None:
+def add_sampling(parser: Any) -> None:
+    """How samples are made: `OVERRIDES`, seed and sizes."""
     add = parser.add_argument
     samplers = [name for names in SAMPLERS.values() for name in names]
-    add("--count", type=int, help=f"samples of each prompt ({OF_EACH}); without prompts in all ({COUNT})")
     add("--guidance", type=float, help="scale of classifier-free guidance, 1 = none")
     add(
         "--guidance-channels",
@@ -111,16 +118,11 @@ def _sampling(parser: Any) -> None:
     )
     add("--frames", type=int, help="frames in pixels, 4k+1 with a causal autoencoder, or number of views")
     add("--views", action="store_true", help="frames are views of an object, each a picture by itself")
-
-
-def _caching(parser: Any) -> None:
-    add = parser.add_argument
     add("--cache", choices=CHOICES["sampling.cache"], help="fewer computations a sample: docs/cache.md")
     add("--cache-threshold", type=float, metavar="E", help="magcache: error skipped in a row stays below E")
     add("--cache-skips", type=int, metavar="N", help="magcache: evaluations skipped in a row, at most")
     add("--cache-first", type=float, metavar="P", help="magcache: share, the first, that is never skipped")
     add("--cache-every", type=int, metavar="K", help="global: proxies are computed at every K-th evaluation")
-    add("--calibrate-cache", action="store_true", help="reuse nothing, measure magcache.json into the run")
 
 
 def _outputs(parser: Any) -> None:

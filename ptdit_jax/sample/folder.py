@@ -1,7 +1,7 @@
 """The folder of many samples: what they are of, which are made, and what is made of them all.
 
     DIR/settings.json       of what, and how; samples of other settings are refused
-    DIR/000012-0003.png     the fourth sample of the thirteenth prompt; of a model without text 000012.png
+    DIR/000012-0003.png     the fourth sample of the thirteenth prompt or class
     DIR/summary.png         some of them, when all are there
 
 A file that is there is whole and is not made again.  Samples are made in groups of sampling.batch, always the same, and
@@ -82,8 +82,7 @@ class Plan(NamedTuple):
 
     def name(self, unit: Unit) -> str:
         """The file of a sample."""
-        text = f"{unit.label:06d}-{unit.turn:04d}" if self.prompts else f"{unit.number:06d}"
-        return text + self.suffix
+        return one_file.name(unit.label, unit.turn, self.suffix)
 
 
 class Folder(SharedFolder):

@@ -18,6 +18,7 @@ Exit code: 0 done; 1 it cannot go on (disk, memory, samples that are not finite)
 """
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -29,13 +30,14 @@ from jax.experimental import multihost_utils
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.encoders import autoencoder
-from ptdit_jax.experiment import decoding
+from ptdit_jax.experiment import caching, decoding
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import connect, make_mesh
 from ptdit_jax.processes import distributed, environment, peers, signals
 from ptdit_jax.sample import drawing, folder, request, sizes
+from ptdit_jax.sample import settings as how
 from ptdit_jax.sample.origin import Origin
 from ptdit_jax.sample.prompts import Prompt
 
@@ -63,7 +65,7 @@ def main(args: argparse.Namespace, launch: distributed.Launch) -> int:
             f"the model makes latents of {config.model.channels} channels, and its config has no autoencoder.path: "
             "give the folder of its autoencoder with --vae"
         )
-    size = sizes.latent_size(config, args.size, args.frames)
+    size = sizes.latent_size(config, args.size, args.frames, views=args.views)
     plan = make_plan(args, config, prompts, size)
     latents = {name: value for name, value in size.items() if name != "pixel_frames"}
     if problems := list(rules.sampling_problems(config, chips.here(), count=plan.batch, **latents)):
@@ -74,6 +76,8 @@ def main(args: argparse.Namespace, launch: distributed.Launch) -> int:
     mesh = make_mesh({"data": -1}, jax.local_devices())  # each process works alone
     null = model.empty_caption()
     experiment = build(config, mesh=mesh, **size, null_text=null)
+    calibration = caching.load(model.home)
+    steps = Steps(experiment, config.sampling, mesh, count=plan.batch, calibration=calibration)
 
     # --- folder
     if is_host:
@@ -95,9 +99,11 @@ def main(args: argparse.Namespace, launch: distributed.Launch) -> int:
         # --- samples
         signal = 0
         if left:
-            steps = Steps(experiment, config.sampling, mesh, count=plan.batch)
-            params, decoder = model.load(experiment, mesh), decoding.Decoder(config, mesh)
-            studio = drawing.Studio(args, config, plan, prompts, null, steps, params, decoder)
+            params, decoder = model.load(experiment, mesh), decoding.Decoder(config, mesh, views=args.views)
+            shape = decoding.pixel_shape(config, experiment.shape, views=args.views)
+            shared = how.common(args, model, shape)
+            given = (plan, prompts, null, steps, params, decoder)
+            studio = drawing.Studio(args.seed, args.fps, config, shared, *given)
             signal = drawing.run(studio, groups, place, launch)
         if is_host:
             return finish(args, plan, place, signal)
@@ -149,6 +155,10 @@ def describe(
         found |= {f"autoencoder.{name}": value for name, value in config.autoencoder.items()}
     if plan.suffix == ".mp4":
         found["fps"] = args.fps
+    if args.views:
+        found["views"] = True
+    if config.sampling.cache == "magcache" and (file := model.home / caching.FILE).is_file():
+        found["calibration.sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     sampling = config.sampling.to_dict().items()
     return found | {f"sampling.{name}": value for name, value in sampling if name not in FREE}
 

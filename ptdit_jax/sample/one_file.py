@@ -19,6 +19,11 @@ from ptdit_jax.plots import settings as metadata
 FORMATS = (".png", ".mp4", ".npy")
 
 
+def name(label: int, turn: int, suffix: str) -> str:
+    """The file of a sample in a folder: PROMPT-SAMPLE.png, the number of its prompt or class and of it among those."""
+    return f"{label:06d}-{turn:04d}{suffix}"
+
+
 def write(path: Path, film: np.ndarray, settings: Mapping[str, Any], *, fps: float) -> None:
     """Write a sample whole or not at all.
 

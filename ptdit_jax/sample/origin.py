@@ -28,6 +28,7 @@ class Origin:
 
     Attributes:
       title: for people.
+      parameters: which: "params", or an average's name.
       identity: what tells it from others, plain values.
       config: of the network and of sampling.
       path: the checkpoint's step, or the file of weights.
@@ -36,11 +37,17 @@ class Origin:
     """
 
     title: str
+    parameters: str
     identity: str
     config: Any
     path: Path
     folder: Path | None
     load: Callable[[Experiment, Mesh], Any]
+
+    @property
+    def home(self) -> Path:
+        """The folder of what belongs to the network: the run's, or that of the weights' file."""
+        return self.folder or (self.path.parent if self.path.is_file() else self.path)
 
     def empty_caption(self) -> null_text.NullText | None:
         """What guidance leads away from: the empty caption that the run keeps, or else that of the text encoder.
@@ -87,7 +94,8 @@ def of_checkpoint(path: Path, *, ema: float | None = None) -> Origin:
 
     list_of_files = step / checksums.FILE
     content = json.loads(list_of_files.read_bytes())["sha256"] if list_of_files.is_file() else str(step)
-    return Origin(f"{name} of {step}", f"{name} of {content}", config, step, null_text.folder_of(step), load)
+    title, identity = f"{name} of {step}", f"{name} of {content}"
+    return Origin(title, name, identity, config, step, null_text.folder_of(step), load)
 
 
 def on_own_devices(params: Any, mesh: Mesh) -> Any:

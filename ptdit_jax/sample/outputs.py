@@ -13,7 +13,7 @@ from PIL import Image
 from ptdit_jax import files, plots
 from ptdit_jax.plots import films
 from ptdit_jax.plots.settings import FILM
-from ptdit_jax.sample import settings
+from ptdit_jax.sample import one_file, settings
 from ptdit_jax.sample.conditions import Conditions
 
 SHEET = "sheet.png"
@@ -23,12 +23,12 @@ STILLS = 6  # frames of a film on a sheet
 
 
 def names_of(conditions: Conditions, moving: bool) -> list[str]:
-    """The files of samples in a folder: PROMPT-SAMPLE.png, with the number of the prompt or the class; films .mp4."""
+    """The files of samples in a folder, see `one_file.name`; films are .mp4."""
     wanted = conditions.wanted
     turns = wanted.turns
     assert turns is not None
     end = FILM if moving else ".png"
-    return [f"{label:05d}-{turn:03d}{end}" for label, turn in zip(wanted.labels, turns, strict=True)]
+    return [one_file.name(label, turn, end) for label, turn in zip(wanted.labels, turns, strict=True)]
 
 
 class Folder:

@@ -22,6 +22,7 @@ from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.parallel.rules import replicated
 from ptdit_jax.progress import Bar
 from ptdit_jax.sample.origin import Origin
+from ptdit_jax.training.state import ema_name
 
 HEAD_WIDTH = 72  # features of a head, of every model of the family
 SIDE = 1024  # pixels, unless --size says otherwise
@@ -68,7 +69,8 @@ def of_release(file: Path, *, text_encoder: str, vae: str, key: str | None = Non
             flat[path] = jax.device_put(flat[path], replicated(mesh))
         return unflatten_dict(flat)
 
-    return Origin(f"the weights of {found.path}", _fingerprint(found.path), config, found.path, None, load)
+    title, identity = f"the weights of {found.path}", _fingerprint(found.path)
+    return Origin(title, ema_name(0), identity, config, found.path, None, load)
 
 
 def config_of(

@@ -1,4 +1,4 @@
-"""What `ptdit_jax.sample.many` is asked for: its options, the model, the prompts."""
+"""What samples are asked for: the model with its config; and of `ptdit_jax.sample.many` its options and prompts."""
 
 import argparse
 from collections.abc import Sequence
@@ -6,11 +6,8 @@ from typing import Any
 
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.sample import one_file, origin, prompts, released
+from ptdit_jax.sample import flags, one_file, origin, prompts, released
 from ptdit_jax.sample.prompts import Prompt
-
-OVERRIDES = ("guidance", "steps", "sampler", "batch")
-"""Fields of `sampling` that have a flag."""
 
 
 def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
@@ -25,41 +22,23 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     """
     parser = cli.option_parser("ptdit_jax.sample.many", about)
     add = parser.add_argument
-    add("--checkpoint", metavar="DIR", help="a run's folder (its newest step), or a step")
-    add("--from-release", metavar="WEIGHTS", help="the released weights, read as they are")
-    add("--key", help="with --from-release: where the network is in the file")
-    add("--text-encoder", metavar="DIR", help="text_encoder.path, if other than in the run's config")
-    add("--vae", metavar="DIR", help="autoencoder.path, if other than in the run's config")
+    flags.add_model(parser)
     add("--prompts", metavar="FILE", help="a prompt a line; of .jsonl an object, see docs/sampling.md")
     add("--negative", metavar="TEXT", help="what guidance leads away from (default: the empty caption)")
     add("--label", type=int, help="the class of every sample; without it, all classes in turn")
     add("--count", type=int, default=1, metavar="K", help="samples of each prompt, else of all (default 1)")
-    add("--size", metavar="HxW", help="pixels, rows x columns, if other than in training")
-    add("--frames", type=int, help="frames of a film, if other than in training")
-    add("--guidance", type=float, help="scale of classifier-free guidance, 1 = none")
-    add("--steps", type=int, help="steps of the sampler")
-    add("--sampler", help="method; flow: euler, heun, sde; vp: ddpm, ddim, dpmpp_2m")
-    add("--seed", type=int, default=0, help="of the noise (default 0)")
-    add("--ema", type=float, help="decay of the average that is sampled, 0 = the raw parameters")
-    add("--batch", type=int, help="samples made together, a group")
+    flags.add_sampling(parser)
     add("--out", metavar="DIR", help="folder of the samples")
     add("--format", choices=[name[1:] for name in one_file.FORMATS], help="default: png, of films mp4")
     add("--fps", type=float, default=8.0, help="frames a second of films (default 8)")
     add("--npz", metavar="FILE", help="for ADM's evaluator: arr_0 uint8 (N, H, W, C), arr_1 labels")
-    add("--insist", action="store_true", help="try also what by plain arithmetic no memory here holds")
-    add("--debug", action="store_true", help="show where an error comes from")
     args = parser.parse_args(argv)
     if args.checkpoint is None and args.from_release is None:
         raise ValueError("--checkpoint DIR or --from-release WEIGHTS is missing: what to sample from")
     if args.out is None:
         raise ValueError("--out is missing: the folder of the samples")
     files.resolve(args, "checkpoint", "from_release", "text_encoder", "vae", "prompts", "out", "npz")
-    if args.count < 1:
-        raise ValueError(f"--count={args.count} must be at least 1")
-    if not 0 <= args.seed < prompts.LARGEST:
-        raise ValueError(f"--seed={args.seed} must be in [0, 2**32)")
-    for name in ("guidance", "ema", "fps"):
-        cli.check_finite(getattr(args, name), f"--{name}")
+    cli.check_finite(args.fps, "--fps")
     if args.fps <= 0:
         raise ValueError(f"--fps={args.fps:g} must be above 0")
     if args.npz is not None:
@@ -98,9 +77,11 @@ def find_model(args: argparse.Namespace) -> origin.Origin:
       ValueError: see `open_release`, or a field has a wrong value.
       OSError: there is no such file.
     """
+    for name in ("guidance", "ema", "cache_threshold", "cache_first"):
+        cli.check_finite(getattr(args, name), f"--{name.replace('_', '-')}")
     found = open_release(args) or origin.of_checkpoint(args.checkpoint, ema=args.ema)
     config = found.config
-    for name in OVERRIDES:
+    for name in flags.OVERRIDES:
         if (value := getattr(args, name)) is not None:
             config.sampling[name] = value
     for section, name in (("text_encoder", "text_encoder"), ("autoencoder", "vae")):
@@ -108,6 +89,10 @@ def find_model(args: argparse.Namespace) -> origin.Origin:
             config[section].path = str(path)
     config.mesh.check_memory = not args.insist
     rules.validate(config, check_data=False)
+    if args.count < 1:
+        raise ValueError(f"--count={args.count} must be at least 1")
+    if not 0 <= args.seed < prompts.LARGEST:
+        raise ValueError(f"--seed={args.seed} must be in [0, 2**32)")
     return found
 
 

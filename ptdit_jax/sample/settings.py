@@ -11,6 +11,8 @@ from ptdit_jax.experiment import caching
 from ptdit_jax.experiment.decoding import size_text
 from ptdit_jax.plots import settings as in_files
 from ptdit_jax.sample.conditions import Conditions
+from ptdit_jax.sample.origin import Origin
+from ptdit_jax.sample.prompts import Prompt
 
 PACKAGE = "ptdit_jax"
 
@@ -23,24 +25,20 @@ def version() -> str:
         return "checkout"
 
 
-def common(
-    args: argparse.Namespace, config: Any, step: Path, name: str, shape: Sequence[int]
-) -> dict[str, Any]:
+def common(args: argparse.Namespace, model: Origin, shape: Sequence[int]) -> dict[str, Any]:
     """What is the same for all samples of a command.
 
     Args:
       args: the command line.
-      config: of the run, with what the command line changes.
-      step: the checkpoint.
-      name: of the parameters.
+      model: its config is as the command line changes it.
       shape: (C, F, H, W) of a picture.
     """
-    sampling = config.sampling
+    sampling = model.config.sampling
     fields = ("sampler", "steps", "guidance", "time_grid", "guidance_interval", "guidance_channels")
     return {
         in_files.KEY: version(),
-        "checkpoint": str(step.resolve()),
-        "parameters": name,
+        "checkpoint": str(model.path.resolve()),
+        "parameters": model.parameters,
         "size": size_text((1, *shape[-2:])),
         "frames": shape[-3],
         "seed": args.seed,
@@ -49,14 +47,18 @@ def common(
     }
 
 
+def of_prompt(prompt: Prompt) -> dict[str, Any]:
+    """What a sample's file says of its prompt."""
+    own: dict[str, Any] = {"prompt": prompt.text, "negative": prompt.negative, "number": prompt.number}
+    return own if prompt.seed is None else own | {"seed": prompt.seed}
+
+
 def of_sample(shared: dict[str, Any], conditions: Conditions, number: int) -> dict[str, Any]:
     """The settings of one sample, by its number among all."""
     wanted = conditions.wanted
     own: dict[str, Any] = {"sample": int(wanted.turns[number])} if wanted.turns is not None else {}
     if conditions.prompts and wanted.captions is not None:
-        prompt = conditions.prompts[int(wanted.captions[number])]
-        own |= {"prompt": prompt.text, "negative": prompt.negative, "number": prompt.number}
-        own |= {} if prompt.seed is None else {"seed": prompt.seed}
+        own |= of_prompt(conditions.prompts[int(wanted.captions[number])])
     elif conditions.has_classes:
         own |= {"label": int(wanted.labels[number])}
     elif wanted.text is not None:
@@ -73,11 +75,7 @@ def of_all(shared: dict[str, Any], conditions: Conditions) -> dict[str, Any]:
     if len(conditions.prompts) == 1:
         return of_sample(shared, conditions, 0) | own
     if conditions.prompts:
-        own["prompts"] = [
-            {"prompt": prompt.text, "negative": prompt.negative, "number": prompt.number}
-            | ({} if prompt.seed is None else {"seed": prompt.seed})
-            for prompt in conditions.prompts
-        ]
+        own["prompts"] = [of_prompt(prompt) for prompt in conditions.prompts]
     elif conditions.has_classes:
         own["labels"] = conditions.wanted.labels.tolist()
     return shared | own

@@ -12,6 +12,7 @@ from ptdit_jax import config as rules
 from ptdit_jax.experiment import live_text, null_text
 from ptdit_jax.experiment.build import build
 from ptdit_jax.sample import __main__ as sample
+from ptdit_jax.sample import origin
 from tests.models.tiny import FAST
 
 SMALL = {
@@ -86,17 +87,17 @@ def run(tmp_path, monkeypatch):
             write_null(place / NULL_FILE, *null_text.padded(config, live_text.null(config)))
         step = place / "checkpoints" / "7"
         step.mkdir(parents=True, exist_ok=True)
-        monkeypatch.setattr(sample.checkpoint, "find", lambda path: step)
-        monkeypatch.setattr(sample.checkpoint, "load_config", lambda path: json.loads(rules.to_json(config)))
+        monkeypatch.setattr(origin.checkpoint, "find", lambda path: step)
+        monkeypatch.setattr(origin.checkpoint, "load_config", lambda path: json.loads(rules.to_json(config)))
 
         def load(step, name, experiment, mesh):
             key = rules.to_json(config)  # networks do not depend on the size of samples
             made[key] = made.get(key) or parameters(build(config))
             return made[key]
 
-        if not hasattr(sample.load_params, "kept"):
+        if not hasattr(origin.load_params, "kept"):
             load.kept = True
-            monkeypatch.setattr(sample, "load_params", load)
+            monkeypatch.setattr(origin, "load_params", load)
         return sample.main(sample.parse([f"--checkpoint={place}", *map(str, words)]))
 
     return command

@@ -18,7 +18,7 @@ from ptdit_jax.experiment.decoding import Decoder
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plots import settings
 from ptdit_jax.sample import __main__ as sample
-from ptdit_jax.sample import conditions, outputs
+from ptdit_jax.sample import conditions, origin, outputs
 from ptdit_jax.sample.prompts import Prompt
 from tests.encoders.autoencoders import disturb
 from tests.sample.conftest import parameters, small
@@ -103,7 +103,7 @@ def test_the_text_encoder_is_gone_before_the_model_is_read(run, tmp_path, monkey
 
     before, load.kept = tables(), True
     monkeypatch.setattr(text.TextEncoder, "states", encode)
-    monkeypatch.setattr(sample, "load_params", load)
+    monkeypatch.setattr(origin, "load_params", load)
     assert run(small(), "--prompt=a three", "--count=4", f"--out={tmp_path}/a.npy") == 0
     assert lived == [before + 1, before]
 
@@ -118,7 +118,7 @@ def test_pictures_by_the_autoencoder_in_a_folder(run, tmp_path, folder, capsys):
     printed = capsys.readouterr().out
     assert "4 samples of 24x36 pixels" in printed
     assert " s each, and " in printed
-    names = ["00000-000.png", "00000-001.png", "00001-000.png", "00001-001.png"]
+    names = ["000000-0000.png", "000000-0001.png", "000001-0000.png", "000001-0001.png"]
     assert sorted(path.name for path in out.iterdir()) == [*names, "sheet.png"]
     wanted = Decoder(config)(latents)
     for name, picture in zip(names, wanted, strict=True):

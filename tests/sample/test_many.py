@@ -91,7 +91,9 @@ def test_a_file_a_sample_with_what_it_is(whole, runs):
     found = metadata.read(whole / "000004-0002.png")
     assert found is not None
     wanted = {"prompt": "éé", "sample": 2, "seed": 0, "number": 4, "steps": 2, "guidance": 2.0}
+    wanted |= {"parameters": "params", "size": "8x8"}
     assert wanted.items() <= found.items()
+    assert found["checkpoint"].startswith(str(runs / "text"))
     assert (whole / "summary.png").exists()
     with np.load(runs / "whole.npz") as arrays:
         assert arrays.files == ["arr_0"]
@@ -164,7 +166,7 @@ def test_classes_in_turn_and_adms_file(runs, tmp_path):
         assert arrays["arr_0"].shape == (12, 8, 8, 1)
         assert arrays["arr_0"].dtype == np.uint8
         assert arrays["arr_1"].tolist() == [*range(10), 0, 1]
-        eleventh = np.asarray(Image.open(tmp_path / "out" / "000010.png"))
+        eleventh = np.asarray(Image.open(tmp_path / "out" / "000000-0001.png"))
         np.testing.assert_array_equal(arrays["arr_0"][10, ..., 0], eleventh)
 
 
@@ -196,6 +198,7 @@ def test_the_stream_holds_one_sample_at_a_time(tmp_path):
         ("--key=ema", "--key=ema goes with --from-release"),
         ("--guidance=1 --negative=b", "--guidance=1 is none, so that --negative"),
         ("--steps=0", "sampling.steps is 0; it must be at least 1"),
+        ("--cache=magcache", "needs magcache.json in the run's folder"),
     ],
 )
 def test_what_is_wrong_is_a_line(runs, tmp_path, more, line, capsys):
