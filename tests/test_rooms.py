@@ -20,6 +20,7 @@ ALONE = {"ptdit_jax/convert/export/modeling_ptdit.py"}  # copied as one file, ma
 TABLE = """
 room                            may import
 train                           experiment, below
+demo                            sample, experiment, below
 sample                          experiment, convert.layouts, convert.matching, convert.weights, below
 stages                          sweep, cost, plan, experiment, below
 sweep, convert, cost, plan, encode  experiment, below

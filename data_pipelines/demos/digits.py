@@ -146,12 +146,9 @@ class ColoredDigits(_Drawn):
 
     def __getitem__(self, record: int) -> dict[str, np.ndarray]:
         """Paints picture number `record`."""
-        facts, rng = self._draw(record)
+        facts, _ = self._draw(record)
         height, side = self.shape[-1], self._side
-        reach = height // 16  # pixels off the place, towards the inside where there is no room outside
-        quarters = np.array(list(words.PLACES.values())[facts["place"]])
-        corner = quarters * height // 4 + rng.integers(-reach, reach + 1, 2)
-        row, column = np.clip(corner, 0, height - side)
+        row, column = np.array(list(words.PLACES.values())[facts["place"]]) * height // 4
         gain, shift = list(words.WEIGHTS.values())[facts["weight"]]
         ink = np.zeros(self.shape[1:], np.float32)
         scan = self._inks[record % len(self._inks)]

@@ -32,6 +32,11 @@ SPREAD = {
 }  # deviations; kernels have 1/sqrt(inputs), q that over sqrt(d)
 
 
+GAIN = 8.0
+"""Of the last norm: a network of some hundred features, whose text projection starts with weights of 0.02, then sees
+what tells captions apart at about the size of its other features."""
+
+
 def weights() -> dict[str, Tensor]:
     """The tensors by their names in `transformers`, the same on every machine."""
     found = t5_layout.shapes(ARCHITECTURE)
@@ -41,7 +46,7 @@ def weights() -> dict[str, Tensor]:
 def _draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
     part = name.split(".")[-2]
     if part.endswith("norm"):
-        return np.ones(shape, np.float32)
+        return np.full(shape, GAIN if part == "final_layer_norm" else 1, np.float32)
     deviation = next((value for key, value in SPREAD.items() if key == part), shape[-1] ** -0.5)
     if part == "q":
         deviation *= ARCHITECTURE.head_width**-0.5

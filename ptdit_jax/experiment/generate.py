@@ -5,7 +5,7 @@ W width.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ptdit_jax import cli
+from ptdit_jax.diffusion.samplers import State
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.experiment.caching import Calibration
 from ptdit_jax.experiment.sampling_steps import Observe, Steps
@@ -136,44 +137,96 @@ def batches(
       ValueError: for a guidance that the network does not allow.
       NotFinite: a sample is not finite; the batch that it is in is the last.
     """
-    experiment, labels, batch = steps.experiment, wanted.labels, steps.batch
-    scale = steps.sampling.guidance
+    labels, batch = wanted.labels, steps.batch
+    silent = description is None or jax.process_index() != 0
+    inputs = _inputs(steps, wanted, seed)
+    starts = range(0, len(labels), batch)
+    for first in starts[:1]:  # before the clock of the bar runs
+        steps.step(params, *inputs(first)[1:], steps.sampling.guidance, silent=silent)
+    with Bar(len(starts) * len(steps.rows), description or "", "eval", silent=silent) as bar:
+        for first in starts:
+            samples = np.empty((0, *steps.experiment.shape), np.float32)
+            chosen, *given = inputs(first)
+            for state in _evaluated(steps, params, labels[first : first + batch], given):
+                bar.update()
+                samples = state.x
+            samples = np.asarray(steps.gather(samples))[: len(labels) - first]
+            yield chosen[: len(samples)], samples
+
+
+def unfolding(steps: Steps, params: Any, wanted: Wanted, *, seed: int) -> Iterator[tuple[int, np.ndarray]]:
+    """One batch of samples and what they look like after every evaluation of the network.
+
+    Args:
+      steps: see `batches`, here and below.
+      params: the network's parameters.
+      wanted: no more samples than `steps` makes together.
+      seed: of the noise.
+
+    Yields:
+      How many evaluations are done, and what is there then (N, C, F, H, W) float32; last, the samples of `batches`.
+
+    Raises:
+      ValueError: as `batches`, or there are too many samples.
+      NotFinite: a sample is not finite.
+    """
+    count = len(wanted.labels)
+    if count > steps.batch:
+        raise ValueError(f"{count} samples are more than the {steps.batch} that are made together")
+    _, *given = _inputs(steps, wanted, seed)(0)
+    for number, state in enumerate(_evaluated(steps, params, wanted.labels, given), 1):
+        yield number, np.asarray(steps.gather(state.x))[:count]
+
+
+def _inputs(steps: Steps, wanted: Wanted, seed: int) -> Callable[[int], tuple[np.ndarray, jax.Array, Any]]:
+    """What gives numbers, keys and conditions of the batch that begins with a number; the last sample fills it up.
+
+    Raises:
+      ValueError: for a guidance or conditions that the network does not allow.
+    """
+    experiment, labels, scale = steps.experiment, wanted.labels, steps.sampling.guidance
     if scale != 1 and steps.is_unconditional:
         raise ValueError(f"guidance {scale} must be 1: the model is unconditional")
     if (wanted.text is None) != (experiment.text is None):
         raise ValueError(
             f"a model with text={experiment.text} (L, E) {'needs' if wanted.text is None else 'has no'} captions"
         )
-    silent = description is None or jax.process_index() != 0
     own = seed if wanted.seeds is None else wanted.seeds
     keys = sample_keys(own, labels, experiment.prng, wanted.turns)
-    all_keys, rows = np.asarray(jax.random.key_data(keys)), steps.rows
-    starts = range(0, len(labels), batch)
+    all_keys = np.asarray(jax.random.key_data(keys))
 
     def inputs(first: int) -> tuple[np.ndarray, jax.Array, Any]:
-        """Numbers, keys and conditions of a batch; the last one repeats the last sample."""
-        chosen = np.arange(first, first + batch).clip(max=len(labels) - 1)
+        chosen = np.arange(first, first + steps.batch).clip(max=len(labels) - 1)
         given = jax.device_put(wanted.given(chosen, experiment), steps.place)
         return chosen, steps.place_keys(all_keys[chosen]), given
 
-    for first in starts[:1]:  # before the clock of the bar runs
-        steps.step(params, *inputs(first)[1:], scale, silent=silent)
-    with Bar(len(starts) * len(rows), description or "", "eval", silent=silent) as bar:
-        for first in starts:
-            chosen, keys, given = inputs(first)
-            step, state = steps.step(params, keys, given, scale), steps.start(keys)
-            since = jax.device_put(np.full(batch, -1, np.int32), steps.place)
-            for number, row in enumerate(rows):
-                state = step(state, number, row)
-                since = steps.watch(since, state.x, np.int32(number))
-                jax.block_until_ready(state)  # so that the bar tells the truth
-                bar.update()
-            since = np.asarray(steps.gather(since))[: len(labels) - first]
-            if (since >= 0).any():
-                message = _not_finite(since, labels[first:], rows, params, steps.sampling)
-                raise NotFinite(message, np.empty((0, *experiment.shape), np.float32))
-            samples = np.asarray(steps.gather(state.x))[: len(labels) - first]
-            yield chosen[: len(samples)], samples
+    return inputs
+
+
+def _evaluated(steps: Steps, params: Any, labels: np.ndarray, inputs: Sequence[Any]) -> Iterator[State]:
+    """The state of a batch after every evaluation, of which the last is finite.
+
+    Args:
+      steps: see `batches`.
+      params: the network's parameters.
+      labels: of the batch's own samples, those that fill it up left out.
+      inputs: keys and conditions.
+
+    Raises:
+      NotFinite: it is not.
+    """
+    keys, given = inputs
+    step, state = steps.step(params, keys, given, steps.sampling.guidance), steps.start(keys)
+    since = jax.device_put(np.full(steps.batch, -1, np.int32), steps.place)
+    for number, row in enumerate(steps.rows):
+        state = step(state, number, row)
+        since = steps.watch(since, state.x, np.int32(number))
+        jax.block_until_ready(state)  # so that a bar tells the truth
+        yield state
+    since = np.asarray(steps.gather(since))[: len(labels)]
+    if (since >= 0).any():
+        message = _not_finite(since, labels, steps.rows, params, steps.sampling)
+        raise NotFinite(message, np.empty((0, *steps.experiment.shape), np.float32))
 
 
 def generate(

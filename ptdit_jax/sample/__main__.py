@@ -124,7 +124,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"cache {config.sampling.cache}: {steps.plan}")
 
     # --- samples, written as they are made into a folder
-    shared = settings.common(args, model, shape)
+    shared = settings.common(model, shape, seed=args.seed, sampling=config.sampling)
     made: list[np.ndarray] = []
     images: list[np.ndarray] = []
     before = time.perf_counter()

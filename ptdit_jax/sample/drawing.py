@@ -53,7 +53,7 @@ class Studio:
     seed: int
     speed: float
     config: Any
-    shared: Mapping[str, Any]
+    shared: dict[str, Any]
     plan: Plan
     prompts: Sequence[Prompt]
     null: NullText | None

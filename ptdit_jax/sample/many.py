@@ -101,7 +101,7 @@ def main(args: argparse.Namespace, launch: distributed.Launch) -> int:
         if left:
             params, decoder = model.load(experiment, mesh), decoding.Decoder(config, mesh, views=args.views)
             shape = decoding.pixel_shape(config, experiment.shape, views=args.views)
-            shared = how.common(args, model, shape)
+            shared = how.common(model, shape, seed=args.seed, sampling=config.sampling)
             given = (plan, prompts, null, steps, params, decoder)
             studio = drawing.Studio(args.seed, args.fps, config, shared, *given)
             signal = drawing.run(studio, groups, place, launch)

@@ -1,6 +1,5 @@
 """How samples were made: what their files say of it, and what `--show` prints."""
 
-import argparse
 import importlib.metadata
 import json
 from collections.abc import Sequence
@@ -25,15 +24,15 @@ def version() -> str:
         return "checkout"
 
 
-def common(args: argparse.Namespace, model: Origin, shape: Sequence[int]) -> dict[str, Any]:
+def common(model: Origin, shape: Sequence[int], *, seed: int, sampling: Any) -> dict[str, Any]:
     """What is the same for all samples of a command.
 
     Args:
-      args: the command line.
-      model: its config is as the command line changes it.
+      model: what they are of.
       shape: (C, F, H, W) of a picture.
+      seed: of the noise.
+      sampling: the `sampling` section of a config, as it was used.
     """
-    sampling = model.config.sampling
     fields = ("sampler", "steps", "guidance", "time_grid", "guidance_interval", "guidance_channels")
     return {
         in_files.KEY: version(),
@@ -41,7 +40,7 @@ def common(args: argparse.Namespace, model: Origin, shape: Sequence[int]) -> dic
         "parameters": model.parameters,
         "size": size_text((1, *shape[-2:])),
         "frames": shape[-3],
-        "seed": args.seed,
+        "seed": seed,
         **{field: sampling[field] for field in fields},
         **caching.settings(sampling),
     }
