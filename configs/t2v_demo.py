@@ -11,12 +11,13 @@ from configs import t2i_demo
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """As `t2i_demo` on 16 frames of 24x24 pixels: 16x6x6 tokens, windows (4, 2, 2)."""
+    """As `t2i_demo` on 16 frames of 24x24 pixels: 16x4x4 tokens, windows (4, 2, 2)."""
     config = t2i_demo.get_config()
     config.data.name = "directed_digits"
     config.data.frames = 16
     config.data.batch = 16
     config.compression.fixed = (4, 2, 2)
+    config.diffusion.shift_scale = 42.0  # r = 8 for 16 frames
     config.optimizer.learning_rate = 1e-3
     config.train.steps = 1500
     config.train.ema_decays = (0.995,)

@@ -30,7 +30,8 @@ config                          below
 training                        models, diffusion, progress
 encoders                        models.layers, parallel.axes, parallel.rules, weight_files
 models                          parallel.axes
-evaluation                      data_pipelines, user_code
+evaluation                      metrics, data_pipelines, user_code
+metrics                         nothing
 diffusion                       nothing
 parallel                        nothing
 processes                       nothing

@@ -7,9 +7,9 @@ photographs.  Shapes: N samples, R real ones, D features.
 import dataclasses
 
 import numpy as np
-from scipy.spatial.distance import cdist
 
-NEIGHBOURS = 3  # k of arXiv 1904.06991
+from ptdit_jax import metrics
+from ptdit_jax.metrics.manifold import NEIGHBOURS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +45,12 @@ def compare(real: np.ndarray, generated: np.ndarray) -> Comparison:
             )
         if not np.isfinite(features).all():
             raise ValueError(f"{name} features: {(~np.isfinite(features)).sum()} are not finite")
-    return Comparison(frechet_distance(real, generated), *precision_recall(real, generated))
+    near = metrics.precision_recall(real, generated, neighbours=NEIGHBOURS)
+    return Comparison(frechet_distance(real, generated), *near)
 
 
 def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
-    """|μ - ν|² + tr(C + S - 2 (C S)^½) of means μ, ν and covariances C, S (arXiv 1706.08500, Sec. 2).
+    """`metrics.frechet_distance` of the normal distributions of two sets.
 
     The estimate falls with the number of samples, so only figures of equal numbers compare.
 
@@ -57,31 +58,4 @@ def frechet_distance(real: np.ndarray, generated: np.ndarray) -> float:
       real: (R, D).
       generated: (N, D).
     """
-    real, generated = real.astype(np.float64), generated.astype(np.float64)
-    shift = real.mean(axis=0) - generated.mean(axis=0)
-    covariance, other = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (real, generated))
-    values, vectors = np.linalg.eigh(covariance)
-    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
-    # (C S)^½ has the trace of (C^½ S C^½)^½, whose eigenvalues are real whatever rounding does.
-    overlap = np.sqrt(np.linalg.eigvalsh(root @ other @ root).clip(min=0)).sum()
-    return float(shift @ shift + np.trace(covariance) + np.trace(other) - 2 * overlap)
-
-
-def precision_recall(real: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
-    """Improved precision and recall (arXiv 1904.06991, Eq. 1 and 2).
-
-    A sample lies where a set does when it is no farther from some member than that member's third nearest other one.
-
-    Args:
-      real: (R, D).
-      generated: (N, D).
-    """
-    between = cdist(generated, real)  # (N, R)
-    precision = (between <= _radii(real)).any(axis=1).mean()
-    recall = (between <= _radii(generated)[:, None]).any(axis=0).mean()
-    return float(precision), float(recall)
-
-
-def _radii(features: np.ndarray) -> np.ndarray:
-    """Distance of each sample to the k-th nearest other one (its own distance, 0, comes first)."""
-    return np.partition(cdist(features, features), NEIGHBOURS, axis=1)[:, NEIGHBOURS]
+    return metrics.frechet_distance(*(metrics.Moments.of(each).gaussian() for each in (real, generated)))

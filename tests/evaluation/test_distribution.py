@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from ptdit_jax.evaluation.distribution import NEIGHBOURS, compare, frechet_distance, precision_recall
+from ptdit_jax.evaluation.distribution import NEIGHBOURS, compare, frechet_distance
+from ptdit_jax.metrics import precision_recall
 
 
 def whitened(count, width, seed=0):
