@@ -1,7 +1,8 @@
 # Sourced by the scripts that run Python.  Makes the virtual environment of this repository and installs into it.
 # It is .venv, with the versions of constraints.txt, unless the script sets VENV and CONSTRAINTS to other names.
 #
-#   setup_env FILE...    FILE: a requirements file in the repository root
+#   setup_env FILE...    FILE: a requirements file in the repository root; one that begins with the line
+#                        "# pip --no-deps" is installed without what its packages need
 #
 # sets PYTHON to the environment's interpreter.  A file is installed once: a stamp in it records the hash of what
 # was installed, and is written after pip has ended well, so that an interrupted installation is repeated.  Scripts
@@ -57,13 +58,14 @@ make_environment() {
 }
 
 install_requirements() {
-    local file=$1 stamp=$REPO/$VENV/installed/$1.sha256 hash
+    local file=$1 stamp=$REPO/$VENV/installed/$1.sha256 hash options=()
     hash=$(cat "$REPO/$CONSTRAINTS" "$REPO/$file" | sha256sum)
     if [[ -f $stamp && $(<"$stamp") == "$hash" ]]; then
         return
     fi
     say "installing $file into $VENV (once; the first time takes a minute or more)"
-    "$REPO/$VENV/bin/python" -m pip install --quiet --disable-pip-version-check \
+    [[ $(head -n 1 "$REPO/$file") != "# pip --no-deps" ]] || options=(--no-deps)
+    "$REPO/$VENV/bin/python" -m pip install --quiet --disable-pip-version-check "${options[@]}" \
         -c "$REPO/$CONSTRAINTS" -r "$REPO/$file" || die "pip could not install $file"
     { mkdir -p "$(dirname "$stamp")" && printf '%s\n' "$hash" >"$stamp"; } || die "cannot write $stamp"
 }

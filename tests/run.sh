@@ -4,7 +4,7 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../launch/setup_env.sh"
 
-setup_env requirements.txt requirements-dev.txt requirements-torch.txt requirements-tfds.txt requirements-demo.txt
+setup_env requirements.txt requirements-dev.txt requirements-torch.txt requirements-tfds.txt requirements-demo.txt requirements-oracles.txt
 cd "$REPO"
 
 export JAX_PLATFORMS=cpu MPLBACKEND=Agg

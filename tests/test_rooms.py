@@ -31,6 +31,7 @@ training                        models, diffusion, progress
 encoders                        models.layers, parallel.axes, parallel.rules, weight_files
 models                          parallel.axes
 evaluation                      metrics, data_pipelines, user_code
+features                        weight_files
 metrics                         nothing
 diffusion                       nothing
 parallel                        nothing
