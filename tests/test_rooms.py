@@ -23,7 +23,7 @@ train                           experiment, below
 demo                            sample, experiment, below
 sample                          experiment, convert.layouts, convert.matching, convert.weights, below
 stages                          sweep, cost, plan, experiment, below
-sweep, convert, cost, plan, encode  experiment, below
+sweep, convert, cost, plan, encode, evaluate  experiment, below
 experiment                      below
 cli                             below
 config                          below

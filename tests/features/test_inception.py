@@ -1,58 +1,25 @@
 """Inception-v3 of FID equals torch-fidelity's on random weights in the published layout."""
 
-import importlib
-import importlib.util
-import sys
-import types
-
 import jax
 import numpy as np
 import pytest
 import torch
 
 from ptdit_jax.features import inception, resize
+from tests.features import published
 from tests.models.tiny import FAST
-
-
-def fidelity(name):
-    """A module of torch-fidelity, without what its package imports: torchvision's compiled part may not load."""
-    if "torch_fidelity" not in sys.modules:
-        package = types.ModuleType("torch_fidelity")
-        package.__path__ = list(importlib.util.find_spec("torch_fidelity").submodule_search_locations)
-        sys.modules["torch_fidelity"] = package
-    return importlib.import_module(f"torch_fidelity.{name}")
 
 
 @pytest.fixture(scope="module")
 def tensors():
-    """Random weights whose activations neither vanish nor overflow, and norms that do something."""
-    generator = torch.Generator().manual_seed(0)
-    found = {}
-    for name, shape in inception.shapes().items():
-        value = torch.randn(shape, generator=generator)
-        if name.endswith("conv.weight"):
-            value *= (2 / value[0].numel()) ** 0.5
-        elif name.endswith("running_var") or name.endswith("bn.weight"):
-            value = 0.75 + 0.5 * torch.rand(shape, generator=generator)
-        elif name == "fc.weight":
-            value *= 0.02
-        else:
-            value *= 0.1
-        found[name] = value
-    return found
+    """Random weights."""
+    return published.inception_tensors()
 
 
 @pytest.fixture(scope="module")
-def file(tensors, tmp_path_factory):
-    """The file, as pytorch-fid has it: with the counters of the norms."""
-    path = tmp_path_factory.mktemp("inception") / "pt_inception.pth"
-    counters = {
-        name.replace("running_mean", "num_batches_tracked"): torch.tensor(0)
-        for name in tensors
-        if name.endswith("running_mean")
-    }
-    torch.save(tensors | counters, path)
-    return path
+def file(tmp_path_factory):
+    """The same in a file."""
+    return published.inception_file(tmp_path_factory.mktemp("inception"))
 
 
 def images(side, count=2):
@@ -62,9 +29,7 @@ def images(side, count=2):
 
 
 def test_features_are_those_of_torch_fidelity(file):
-    extractor = fidelity("feature_extractor_inceptionv3").FeatureExtractorInceptionV3(
-        "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(file)
-    )
+    extractor = published.inception_oracle(file, ["2048", "logits_unbiased"])
     spatial = []
     extractor.Mixed_6d.branch1x1.register_forward_hook(lambda *given: spatial.append(given[-1]))
     shown = images(40)
@@ -85,7 +50,7 @@ def test_features_are_those_of_torch_fidelity(file):
 
 @pytest.mark.parametrize("side", [32, 299, 400])
 def test_the_resize_is_tensorflow_ones(side):
-    module = fidelity("interpolate_compat_tensorflow")
+    module = published.fidelity("interpolate_compat_tensorflow")
     shown = images(side).astype(np.float32)
     wanted = module.interpolate_bilinear_2d_like_tensorflow1x(
         torch.from_numpy(shown.transpose(0, 3, 1, 2)), size=(299, 299), align_corners=False

@@ -1,0 +1,1 @@
+"""The field's figures of finished samples: `python -m ptdit_jax.evaluate`."""

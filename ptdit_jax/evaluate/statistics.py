@@ -1,0 +1,119 @@
+"""What is known of a set of images once Inception has seen them, or once a file of statistics is read.
+
+Shapes: N images, D = 2048 pooled and S = 2023 spatial features.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptdit_jax import files
+from ptdit_jax.features import inception
+from ptdit_jax.metrics import Gaussian, InceptionScore, Moments
+
+FILE = {"fid": ("mu", "sigma"), "sfid": ("mu_s", "sigma_s")}
+"""Arrays of ADM's file of statistics that a figure takes."""
+SIZES = {"fid": inception.FEATURES, "sfid": 17 * 17 * inception.SPATIAL_CHANNELS}
+
+Extract = Callable[[np.ndarray], inception.Features]
+"""uint8 (n, H, W, 3) -> features."""
+
+
+@dataclasses.dataclass
+class Statistics:
+    """Of a set of images.
+
+    Attributes:
+      count: N; None of a file that does not say it.
+      gaussians: "fid" and "sfid" to mean and covariance.
+      score: of the Inception score; None of a file.
+      pooled: (N, D) float32, where pairs are compared; else None.
+    """
+
+    count: int | None
+    gaussians: dict[str, Gaussian]
+    score: InceptionScore | None = None
+    pooled: np.ndarray | None = None
+
+
+def of_images(
+    parts: Iterable[np.ndarray], extract: Extract, wanted: set[str], *, split: int, biased: bool = False
+) -> Statistics:
+    """Look at images, a part at a time.
+
+    Args:
+      parts: uint8 (n, H, W, 3).
+      extract: the network.
+      wanted: "fid", "sfid", "is", "pairs": what is gathered.
+      split: images of a split of the Inception score.
+      biased: covariances are divided by N.
+
+    Raises:
+      ValueError: a feature is not finite.
+    """
+    moments = {name: Moments.none(SIZES[name]) for name in FILE if name in wanted}
+    score = InceptionScore(split) if "is" in wanted else None
+    kept, count = [], 0
+    for part in parts:
+        found = extract(part)
+        count += len(part)
+        for name, features in (("fid", found.pooled), ("sfid", found.spatial)):
+            if name in moments:
+                moments[name] += Moments.of(features)
+        if score is not None:
+            score.add(_softmax(found.logits))
+        if "pairs" in wanted:
+            kept.append(np.asarray(found.pooled, np.float32))
+    gaussians = {name: each.gaussian(biased=biased) for name, each in moments.items()}
+    return Statistics(count, gaussians, score, np.concatenate(kept) if kept else None)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    exact = logits.astype(np.float64)
+    grown = np.exp(exact - exact.max(axis=1, keepdims=True))
+    return grown / grown.sum(axis=1, keepdims=True)
+
+
+def read(path: Path) -> Statistics:
+    """Means and covariances of ADM's file of statistics, as far as it has them; it may hold images, too.
+
+    Raises:
+      ValueError: an array has another shape.
+      OSError: it cannot be read.
+    """
+    found = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for name, (mean, covariance) in FILE.items():
+            if mean not in arrays.files or covariance not in arrays.files:
+                continue
+            each = Gaussian(arrays[mean].astype(np.float64), arrays[covariance].astype(np.float64))
+            size = SIZES[name]
+            if each.mean.shape != (size,) or each.covariance.shape != (size, size):
+                raise ValueError(
+                    f"--reference={path}: {mean} {each.mean.shape} and {covariance} {each.covariance.shape} must be of "
+                    f"{size} features"
+                )
+            found[name] = each
+    return Statistics(None, found)
+
+
+def write(path: Path, statistics: Statistics, images: np.ndarray | None) -> None:
+    """Write a file that ADM's evaluator reads as a reference.
+
+    Args:
+      path: of the `.npz`.
+      statistics: with both of `FILE`.
+      images: uint8 (n, H, W, 3) of precision and recall, or None.
+    """
+    arrays: dict[str, Any] = {} if images is None else {"arr_0": images}
+    for name, (mean, covariance) in FILE.items():
+        arrays |= {mean: statistics.gaussians[name].mean, covariance: statistics.gaussians[name].covariance}
+
+    def make(draft: Path) -> None:
+        with draft.open("wb") as file:  # np.savez would add a suffix
+            np.savez(file, **arrays)
+
+    files.write(path, make)
