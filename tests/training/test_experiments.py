@@ -29,7 +29,8 @@ SHORT = {
     [
         (uncond_digits, 32, 2.0, {"samples.png"}),
         (t2i_digits, 32, 2.0, {"samples.png", "evaluation.json"}),
-        (video_digits, 4, 4.0, {"samples.png", "samples.gif"}),  # most of a video is background
+        # Most of a video is background.
+        pytest.param(video_digits, 4, 4.0, {"samples.png", "samples.gif"}, marks=pytest.mark.full),
     ],
     ids=["uncond_digits", "t2i_digits", "video_digits"],
 )
