@@ -1,7 +1,8 @@
 """Text-to-multiview on a CPU: turntables of textured solids, 24 azimuths at once, such as "a striped red cone".
 
 launch/run.sh --config configs/t2mv_demo.py --config.data.frames=1 --config.compression.fixed='(1,2,2)' \
-    --config.data.batch=32 --config.diffusion.shift_scale=85 --config.evaluation.name=none --workdir runs/t2mv_demo_views
+    --config.data.batch=32 --config.diffusion.shift_scale=85 --config.evaluation.name=none \
+    --workdir runs/t2mv_demo_views
 launch/run.sh --config configs/t2mv_demo.py --config.train.init_from=runs/t2mv_demo_views
 
 The first command trains on single views, the second starts with that network on all 24 (docs/demos.md).
