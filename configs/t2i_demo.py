@@ -42,19 +42,19 @@ def get_config() -> ml_collections.ConfigDict:
 
     # Grounds, places and colours show through much noise: without a shift training hardly sees where they are decided.
     config.diffusion.shift = "latent_frames"
-    config.diffusion.shift_scale = 85.0  # r = 4 at 24x24 pixels
+    config.diffusion.shift_scale = 128.0  # r = 6 at 24x24 pixels
 
     config.optimizer.learning_rate = 2e-3
     config.optimizer.b2 = 0.99
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 100
-    config.train.steps = 6500
+    config.train.steps = 5000
     config.train.ema_decays = (0.998,)
     config.checkpoint.every = 500
 
     config.sampling.sampler = "heun"
     config.sampling.steps = 20
-    config.sampling.guidance = 3.0
+    config.sampling.guidance = 2.0
     config.sampling.count = 60
     config.sampling.batch = 120
     config.sampling.ema = 0.998

@@ -1,7 +1,7 @@
 """Text-to-multiview on a CPU: turntables of textured solids, 24 azimuths at once, such as "a striped red cone".
 
 launch/run.sh --config configs/t2mv_demo.py --config.data.frames=1 --config.compression.fixed='(1,2,2)' \
-    --config.data.batch=32 --config.diffusion.shift_scale=85 --config.evaluation.name=none \
+    --config.data.batch=32 --config.diffusion.shift_scale=128 --config.evaluation.name=none \
     --workdir runs/t2mv_demo_views
 launch/run.sh --config configs/t2mv_demo.py --config.train.init_from=runs/t2mv_demo_views
 
@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.name = "solids"
     config.data.frames = 24
     config.data.batch = 12
-    config.diffusion.shift_scale = 35.0  # r = 8 for 24 views
+    config.diffusion.shift_scale = 52.0  # r = 12 for 24 views
     config.train.steps = 1200
     config.sampling.batch = 20
     config.evaluation.name = "solids"

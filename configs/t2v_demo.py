@@ -17,7 +17,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.frames = 16
     config.data.batch = 16
     config.compression.fixed = (4, 2, 2)
-    config.diffusion.shift_scale = 42.0  # r = 8 for 16 frames
+    config.diffusion.shift_scale = 64.0  # r = 12 for 16 frames
     config.optimizer.learning_rate = 1e-3
     config.train.steps = 1500
     config.train.ema_decays = (0.995,)

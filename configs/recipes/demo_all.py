@@ -16,7 +16,7 @@ from configs.recipes.common import Stage
 VIEWS: dict[str, Any] = {
     "data.frames": 1,
     "data.batch": 32,
-    "diffusion.shift_scale": 85.0,
+    "diffusion.shift_scale": 128.0,
     "compression.fixed": (1, 2, 2),
     "evaluation.name": "none",
 }

@@ -40,6 +40,13 @@ MOVING_TEMPLATES = (
     "the digit {numeral}, {color}, moves {direction}",
     "a {word} moving {direction}",
 )
+_TABLES = {
+    "color": words.PALETTE,
+    "place": words.PLACES,
+    "weight": words.WEIGHTS,
+    "background": words.BACKGROUNDS,
+    "direction": words.DIRECTIONS,
+}
 SMALLEST = 2 * DIGIT_SIDE  # pixels of a canvas
 SPEEDS = (0.6, 1.0)  # of a film: share of the longest straight way over the canvas that a digit goes
 
@@ -94,17 +101,13 @@ class _Drawn:
             # A caption that leaves the colour open asks for no pair.
             "template": int(rng.choice(templates if self._held_out else len(self.TEMPLATES))),
         }
+        for name, usual in words.USUAL.items():
+            if not words.says(self.TEMPLATES[facts["template"]], name):
+                facts[name] = list(_TABLES[name]).index(usual)
         return facts, rng
 
     def _caption(self, facts: dict[str, int]) -> str:
-        tables = {
-            "color": words.PALETTE,
-            "place": words.PLACES,
-            "weight": words.WEIGHTS,
-            "background": words.BACKGROUNDS,
-            "direction": words.DIRECTIONS,
-        }
-        chosen = {name: list(table)[facts[name]] for name, table in tables.items()}
+        chosen = {name: list(table)[facts[name]] for name, table in _TABLES.items()}
         digit = {"word": NUMERALS[facts["digit"]], "numeral": str(facts["digit"])}
         return words.fill(self.TEMPLATES[facts["template"]], **chosen, **digit)
 
@@ -129,7 +132,8 @@ class _Drawn:
 class ColoredDigits(_Drawn):
     """Pictures (3, 1, H, W) of one digit of half the canvas, in a colour, at a place, thin or bold, on a ground.
 
-    Every scan is in `COPIES` records, each drawn anew.
+    Every scan is in `COPIES` records, each drawn anew; what a caption does not say is as `words.USUAL` has it, but for
+    the colour.
     """
 
     FACTS, TEMPLATES = FACTS, TEMPLATES
@@ -164,7 +168,7 @@ class ColoredDigits(_Drawn):
 class DirectedDigits(_Drawn):
     """Films (3, F, H, W) of one digit that goes straight, in one of eight directions, and stays on the canvas.
 
-    Between pixels it is linear.  All that `ColoredDigits` varies but the place varies here; the way goes through the
+    Between pixels it is linear.  Its ground is said or usual, its place is drawn; the way goes through the
     middle of the canvas, or beside it where the direction leaves room.
     """
 

@@ -21,6 +21,8 @@ PALETTE = {
 }
 """Colours of what is shown, RGB in [0, 1]; every two are at least 0.4 apart."""
 COLORS = tuple(PALETTE)
+USUAL = {"place": "centre", "weight": "bold", "background": "black"}
+"""What is so where a caption does not say otherwise."""
 BACKGROUNDS = {"black": (0.0, 0.0, 0.0), "white": (1.0, 1.0, 1.0), "gray": (0.5, 0.5, 0.5)}
 
 PLACES = {

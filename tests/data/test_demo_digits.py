@@ -51,8 +51,12 @@ def test_no_record_of_training_has_a_pair_that_is_held_out_and_each_word_is_ther
         drawn = np.array([source.drawn(record) for record in MANY])
         pairs = set(zip(drawn[:, 1].tolist(), drawn[:, 0].tolist(), strict=True))
         assert pairs == {(c, d) for c in range(6) for d in range(10)} - HELD_OUT
-        for name, column in zip(source.FACTS[1:], drawn.T[1:], strict=True):
-            assert np.bincount(column).min() > len(drawn) / len(TABLES[name]) / 2
+        said = np.array([source.facts(record) for record in MANY])
+        for name, column, shown in zip(source.FACTS[1:], said.T[1:], drawn.T[1:], strict=True):
+            there = column[column != words.UNSAID]
+            assert np.bincount(there).min() > len(there) / len(TABLES[name]) / 2
+            if name in words.USUAL:
+                assert {list(TABLES[name])[v] for v in shown[column == words.UNSAID]} == {words.USUAL[name]}
     for source in sources(held_out=True):
         facts = np.array([source.facts(record) for record in MANY])
         assert set(zip(facts[:, 1].tolist(), facts[:, 0].tolist(), strict=True)) == HELD_OUT
