@@ -157,9 +157,7 @@ def test_the_fingerprint_is_of_what_decides_states_and_not_of_the_dtype(spiece, 
 def test_the_encoder_of_bytes_has_these_numbers_on_every_machine(of_bytes):
     assert of_bytes.dim == 128
     assert of_bytes.fingerprint == "1dccc6596ec149f7d9841bb558a8132f2a8904534f4066bf9f82a96292ce97b7"
-    np.testing.assert_allclose(
-        of_bytes.null()[0, :4], [-0.585293, 4.714153, 0.144614, 2.636598], atol=1e-4
-    )
+    np.testing.assert_allclose(of_bytes.null()[0, :4], [-0.585293, 4.714153, 0.144614, 2.636598], atol=1e-4)
 
 
 def test_the_encoder_of_bytes_tells_the_places_of_bytes_apart(of_bytes):
