@@ -32,11 +32,6 @@ REACH, SHARP = (-1, 1, -2, 2), 12.0
 denoiser finds a word in a few hundred steps; of heads that look everywhere they told little but their own byte."""
 
 
-GAIN = 8.0
-"""Of the last norm: a network of some hundred features, whose text projection starts with weights of 0.02, then sees
-what tells captions apart at about the size of its other features."""
-
-
 def weights() -> dict[str, Tensor]:
     """The tensors by their names in `transformers`, the same on every machine."""
     found = t5_layout.shapes(ARCHITECTURE)
@@ -46,10 +41,9 @@ def weights() -> dict[str, Tensor]:
 def _draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
     part = name.split(".")[-2]
     if part.endswith("norm"):
-        return np.full(shape, GAIN if part == "final_layer_norm" else 1, np.float32)
-    if (
-        part == "relative_attention_bias"
-    ):  # (buckets, heads): near keys have a bucket each, those behind in the upper half
+        return np.ones(shape, np.float32)
+    if part == "relative_attention_bias":
+        # (buckets, heads): the nearest keys have a bucket each, those that come later in the upper half.
         bias = np.zeros(shape, np.float32)
         for head, far in enumerate(REACH):
             bias[abs(far) + (far > 0) * shape[0] // 2, head] = SHARP

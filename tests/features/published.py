@@ -19,6 +19,12 @@ def fidelity(name):
     return importlib.import_module(f"torch_fidelity.{name}")
 
 
+def torchmetrics(name):
+    """A module of torchmetrics, which imports torch-fidelity where it is installed."""
+    fidelity("feature_extractor_inceptionv3")
+    return importlib.import_module(f"torchmetrics.{name}")
+
+
 def inception_tensors():
     """Random weights whose activations neither vanish nor overflow, and norms that do something."""
     generator = torch.Generator().manual_seed(0)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import linalg
-from torchmetrics.image import fid, kid
 
 from ptdit_jax import metrics
 from ptdit_jax.metrics import Gaussian, InceptionScore, Moments, gaussian, kernel, manifold
+from tests.features import published
+
+fid, kid = (published.torchmetrics(f"image.{name}") for name in ("fid", "kid"))
 
 
 def features(count, width=6, seed=0, shift=0.0):

@@ -17,15 +17,15 @@ from ptdit_jax.experiment.generate import NotFinite, batches
 from ptdit_jax.experiment.generate import generate as generate_samples
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.sample import __main__ as sample
-from ptdit_jax.sample import flags
+from ptdit_jax.sample import flags, origin
 from tests.training.test_sample import command
 
 
 @pytest.fixture
 def too_late(monkeypatch):
     """Nothing may be loaded or compiled."""
-    for name in ("load_params", "Steps", "batches"):
-        monkeypatch.setattr(sample, name, lambda *args, **kwargs: pytest.fail("too late"))
+    for place, name in ((origin, "load_params"), (sample, "Steps"), (sample, "batches")):
+        monkeypatch.setattr(place, name, lambda *args, **kwargs: pytest.fail("too late"))
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
@@ -74,7 +74,7 @@ def test_outputs_are_checked_first(
 def ready_made(monkeypatch):
     """Samples that nothing has to be compiled for."""
     images = np.random.default_rng(0).uniform(-1, 1, (4, 1, 2, 8, 8)).astype(np.float32)
-    monkeypatch.setattr(sample, "load_params", lambda *args: None)
+    monkeypatch.setattr(origin, "load_params", lambda *args: None)
     monkeypatch.setattr(sample, "batches", lambda *args, **kwargs: iter([(np.arange(4), images)]))
     return images
 
