@@ -48,7 +48,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.optimizer.b2 = 0.99
     config.optimizer.schedule = "cosine"
     config.optimizer.warmup_steps = 100
-    config.train.steps = 5000
+    config.train.steps = 8000
     config.train.ema_decays = (0.998,)
     config.checkpoint.every = 500
 
