@@ -5,6 +5,7 @@ Shapes: N samples, C channels, F frames, H rows, W columns.
 
 import collections
 import copy
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from ptdit_jax.demo.bounds import AS_TRAINED, Asked, Bounds, check
 from ptdit_jax.encoders.text import open_text_encoder
 from ptdit_jax.experiment import caching, decoding, live_text
 from ptdit_jax.experiment.build import build
-from ptdit_jax.experiment.generate import Wanted, unfolding
+from ptdit_jax.experiment.generate import Wanted, labels_in_turn, turns_of, unfolding
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.sample import conditions, drawing, prompts, settings, sizes
@@ -144,19 +145,14 @@ class Painter:
 
     def _wanted(self, asked: Asked) -> Wanted:
         """The same as for `--prompt` or `--label`, so that the seed gives the same pictures there."""
-        turns = np.arange(asked.count, dtype=np.uint32)
         if self.config.model.condition != "text":
-            return Wanted(np.full(asked.count, asked.label, np.int32), turns=turns)
+            labels = labels_in_turn(asked.count, asked.label + 1, asked.label)
+            return Wanted(labels, turns=turns_of(labels))
         found = [self._prompt(asked)]
         states = drawing.encode(self.config, self._encoder, conditions.texts_of(found))
         text, negative = conditions.assemble(self.config, found, self._null, states)
-        return Wanted(
-            labels=np.full(asked.count, found[0].number, np.int32),
-            text=text,
-            negative=negative,
-            captions=np.zeros(asked.count, np.int64),
-            turns=turns,
-        )
+        plain = conditions.wanted(found, asked.count, asked.seed)
+        return dataclasses.replace(plain, text=text, negative=negative)
 
     def _settings(self, asked: Asked, steps: Steps, pictures: np.ndarray) -> dict[str, Any]:
         shared = settings.common(self._model, pictures.shape[1:], seed=asked.seed, sampling=steps.sampling)

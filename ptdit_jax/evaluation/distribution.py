@@ -9,7 +9,6 @@ import dataclasses
 import numpy as np
 
 from ptdit_jax import metrics
-from ptdit_jax.metrics.manifold import NEIGHBOURS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,21 +30,13 @@ def compare(real: np.ndarray, generated: np.ndarray) -> Comparison:
     """All three figures.
 
     Args:
-      real: features (R, D), R above `NEIGHBOURS`.
-      generated: features (N, D), N above `NEIGHBOURS`.
+      real: features (R, D), R above `metrics.manifold.NEIGHBOURS`.
+      generated: features (N, D), N above `metrics.manifold.NEIGHBOURS`.
 
     Raises:
       ValueError: the shapes are not as above, or a feature is not finite.
     """
-    for name, features in (("real", real), ("generated", generated)):
-        if features.ndim != 2 or len(features) <= NEIGHBOURS or features.shape[1] != real.shape[1]:
-            raise ValueError(
-                f"{name} features {features.shape}: must be (samples, features), more than {NEIGHBOURS} samples, "
-                f"as many features as the real ones {real.shape}"
-            )
-        if not np.isfinite(features).all():
-            raise ValueError(f"{name} features: {(~np.isfinite(features)).sum()} are not finite")
-    near = metrics.precision_recall(real, generated, neighbours=NEIGHBOURS)
+    near = metrics.precision_recall(real, generated)  # whose checks are those of both
     return Comparison(frechet_distance(real, generated), *near)
 
 

@@ -6,7 +6,8 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from ptdit_jax.evaluation.distribution import NEIGHBOURS, Comparison, compare
+from ptdit_jax.evaluation.distribution import Comparison, compare
+from ptdit_jax.metrics.manifold import NEIGHBOURS
 
 Direction = Literal["lower", "higher"]
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ptdit_jax.evaluation.distribution import NEIGHBOURS, compare, frechet_distance
+from ptdit_jax.evaluation.distribution import compare, frechet_distance
 from ptdit_jax.metrics import precision_recall
+from ptdit_jax.metrics.manifold import NEIGHBOURS
 
 
 def whitened(count, width, seed=0):
