@@ -73,6 +73,8 @@ def serve(args: argparse.Namespace, *, wait: bool = True) -> object:
     rows, columns = bounds.trained_size(model.config)
     pixels = args.max_pixels or TIMES * rows * columns
     limits = bounds.Bounds(args.max_count, args.max_steps, pixels, args.max_waiting)
+    if args.size is not None:  # before anything is loaded
+        bounds.check_size(args.size, model.config, limits)
     mesh = make_mesh({"data": -1}, environment.devices())
     cli.enable_compilation_cache()
     drawer = painter.Painter(model, limits, mesh, frames=args.frames, views=args.views)
