@@ -34,16 +34,12 @@ def build(painter: Painter, title: str, *, size: str | None = None) -> gr.Blocks
     Args:
       painter: it draws.
       title: of the page.
-      size: that the page starts with; None: that of training.
-
-    Raises:
-      ValueError: the size is beyond the bounds.
+      size: that the page starts with, within the bounds; None: that of training.
     """
     config, limits = painter.config, painter.bounds
     kind, sampling = config.model.condition, config.sampling
     sizes = bounds.size_choices(config, limits)
     if size is not None:
-        bounds.check_size(size, config, limits)
         sizes = list(dict.fromkeys([size, *sizes]))
     is_small = max(bounds.trained_size(config)) < SMALL
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(KEPT, KEPT)) as page:

@@ -4,6 +4,7 @@ Shapes: N images, D = 2048 pooled and S = 2023 spatial features.
 """
 
 import dataclasses
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,12 @@ def read(path: Path) -> Statistics:
     """Means and covariances of ADM's file of statistics, as far as it has them; it may hold images, too.
 
     Raises:
-      ValueError: an array has another shape.
+      ValueError: it is no .npz, or an array has another shape.
       OSError: it cannot be read.
     """
     found = {}
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"--reference={path} is no .npz")
     with np.load(path, allow_pickle=False) as arrays:
         for name, (mean, covariance) in FILE.items():
             if mean not in arrays.files or covariance not in arrays.files:

@@ -131,6 +131,10 @@ def test_distances_of_images_of_a_folder_and_of_a_written_reference(place, capsy
         (("--samples=PLACE/samples.npz", "--reference=PLACE/plain.npz", "--metrics=recall"), "has no arr_0"),
         (("--samples=PLACE/samples.npz", "--metrics=is", "--batch=0"), "--batch=0 must be at least 1"),
         (("--samples=PLACE/pt_inception.pth", "--metrics=is"), "is no .npz with arr_0"),
+        (
+            ("--samples=PLACE/samples.npz", "--reference=PLACE/reference/000.png"),
+            "reference/000.png is no .npz",
+        ),
     ],
 )
 def test_what_is_wrong_is_a_line(place, capsys, words, line):
