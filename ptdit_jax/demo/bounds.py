@@ -112,15 +112,15 @@ def size_choices(config: Any, bounds: Bounds) -> list[str]:
     _, rows, columns = decoding.factor_of(config)
     model = config.model
     tall_step, wide_step = rows * (model.patch_height or model.patch), columns * model.patch
+    is_row = height <= tall_step  # a signal, which stays one row
     found = [(height, width)]
     for scale in SCALES:
-        for tall, wide in SHAPES if height > tall_step else ((1, 1),):
-            turned = (
-                (tall / wide) ** 0.5 if height > tall_step else 1 / scale
-            )  # a signal of one row stays one
+        for tall, wide in ((1, 1),) if is_row else SHAPES:
+            stretch = (tall / wide) ** 0.5
+            rows_of, columns_of = height if is_row else height * scale * stretch, width * scale / stretch
             fitted = (
-                max(round(height * scale * turned / tall_step), 1) * tall_step,
-                max(round(width * scale / (turned if height > tall_step else 1) / wide_step), 1) * wide_step,
+                max(round(rows_of / tall_step), 1) * tall_step,
+                max(round(columns_of / wide_step), 1) * wide_step,
             )
             if fitted not in found and fitted[0] * fitted[1] <= bounds.pixels:
                 found.append(fitted)

@@ -45,7 +45,7 @@ NEEDS = {
 """What each figure needs to be gathered."""
 DEFAULT = "fid,sfid,is,precision,recall"
 PAIRED = 10_000  # images that a reference keeps for precision and recall, as ADM's
-DISTANCES = {"adm": manifold.as_adm, "float64": manifold.exact}
+DISTANCES = {"adm": manifold.as_adm, "float64": manifold.in_float64}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -77,7 +77,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     if unknown := [name for name in args.metrics if name not in NEEDS]:
         parser.error(f"--metrics={unknown[0]} must be of {', '.join(NEEDS)}")
     if args.write_reference is None and args.reference is None and set(args.metrics) != {"is"}:
-        parser.error(f"--metrics={','.join(args.metrics)} needs --reference; is alone needs none")
+        parser.error(f"--metrics={','.join(args.metrics)} needs --reference; only is can do without")
     files.resolve(args, "samples", "reference", "inception", "out", "write_reference")
     return args
 

@@ -24,7 +24,7 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-def exact(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def in_float64(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Squared distances (r, c) float64 of samples (r, D) and (c, D)."""
     rows, columns = rows.astype(np.float64), columns.astype(np.float64)
     return _expanded(rows, columns, np.float64)
@@ -60,7 +60,7 @@ def precision_recall(
     generated: np.ndarray,
     *,
     neighbours: int = NEIGHBOURS,
-    distances: Distances = exact,
+    distances: Distances = in_float64,
     tile: int = TILE,
 ) -> PrecisionRecall:
     """Both shares.
@@ -71,7 +71,7 @@ def precision_recall(
       real: (R, D), R above k.
       generated: (N, D), N above k.
       neighbours: k.
-      distances: `exact`, or `as_adm` for the figures of its evaluator.
+      distances: `in_float64`, or `as_adm` for the figures of its evaluator.
       tile: samples along a side of a tile.
 
     Raises:
@@ -97,7 +97,7 @@ def precision_recall(
 
 
 def radii(
-    features: np.ndarray, neighbours: int, *, distances: Distances = exact, tile: int = TILE
+    features: np.ndarray, neighbours: int, *, distances: Distances = in_float64, tile: int = TILE
 ) -> np.ndarray:
     """Squared distance (N,) of each sample (N, D) to its k-th nearest other one; its own, 0, comes first."""
     found = []

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -16,7 +17,7 @@ from playwright.sync_api import sync_playwright
 from data_pipelines.text import NULL_FILE, write_null
 from ptdit_jax import cli
 from ptdit_jax.demo import __main__ as demo
-from ptdit_jax.demo import bounds, page
+from ptdit_jax.demo import bounds
 from ptdit_jax.demo.bounds import AS_TRAINED, Asked
 from ptdit_jax.demo.painter import Painter
 from ptdit_jax.experiment import live_text, null_text, sampling_steps
@@ -178,9 +179,22 @@ def test_wrong_flags_are_a_line(flags, line, capsys):
     assert line in capsys.readouterr().err
 
 
-def test_only_this_machine_by_default():
+def test_only_this_machine_by_default(server):
     assert demo.parse(["--checkpoint=x"]).host == "127.0.0.1"
-    assert page.THEME is not None
+    assert server.startswith("http://127.0.0.1:")
+
+
+def test_a_visitor_who_leaves_does_not_hold_up_the_next(server):
+    """Gone after the first picture; the next one is served."""
+    leaving = Client(server, verbose=False)
+    job = leaving.submit(*words(dataclasses.replace(ASKED, steps=5)), api_name="/draw")
+    until = time.monotonic() + 120
+    while len(job.outputs()) < 2 and not job.done():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    job.cancel()
+    next_one = Client(server, verbose=False).submit(*words(ASKED), api_name="/draw")
+    assert next_one.result(timeout=120)[2].startswith("step 2 of 2")
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here (CHROMIUM names one)")

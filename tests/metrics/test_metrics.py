@@ -81,7 +81,7 @@ def brute_force(real, generated, distances):
 
 
 @pytest.mark.parametrize("tile", [7, 64, 1000])
-@pytest.mark.parametrize("distances", [manifold.exact, manifold.as_adm])
+@pytest.mark.parametrize("distances", [manifold.in_float64, manifold.as_adm])
 def test_shares_by_tiles_are_those_of_the_whole_matrix(tile, distances):
     real, generated = features(150, seed=0), features(120, seed=0, shift=0.7)[::-1] * 1.1
     found = metrics.precision_recall(real, generated, distances=distances, tile=tile)
@@ -104,7 +104,7 @@ def test_distances_of_adm_are_rounded_and_wide_where_they_must_be():
     np.testing.assert_array_equal(found, wanted.astype(single))
     exact = ((rows[:, None].astype(np.float64) - columns[None]) ** 2).sum(axis=2)
     assert 1e-5 < np.abs(found - exact).max() < 0.1
-    np.testing.assert_allclose(manifold.exact(rows, columns), exact, rtol=1e-9)
+    np.testing.assert_allclose(manifold.in_float64(rows, columns), exact, rtol=1e-9)
     rows[0, 0] = 1000
     exact = ((rows[:, None].astype(np.float64) - columns[None]) ** 2).sum(axis=2)
     np.testing.assert_allclose(manifold.as_adm(rows, columns), exact, rtol=1e-4, atol=0.1)
