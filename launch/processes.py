@@ -63,9 +63,10 @@ class Group:
         deadline = float("inf")
         waiting = list(self.processes)
         while waiting:
-            for process in [process for process in waiting if process.poll() is not None]:
+            ended = [process for process in waiting if process.poll() is not None]
+            for process in sorted(ended, key=lambda process: process.returncode == TRY_AGAIN):
                 waiting.remove(process)
-                if process.returncode and not first:
+                if process.returncode and not first:  # of several at once, one that did not end for another
                     first = _exit_code(process.returncode)
                     if first not in STOPPED:  # else they may be saving a checkpoint
                         deadline = time.monotonic() + GRACE

@@ -177,7 +177,8 @@ class Peers:
 
     def _end(self, reason: str) -> None:
         self._code = LOST
-        print(f"\nerror: {reason}", file=sys.stderr, flush=True)  # below a progress bar
+        sys.stderr.write(f"\nerror: {reason}\n")  # below a progress bar, and in one write: libraries log meanwhile
+        sys.stderr.flush()
         self._leave(LOST)
 
     def _send(self, line: str) -> None:

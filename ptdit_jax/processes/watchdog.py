@@ -72,6 +72,7 @@ class Watchdog:
             f"error: step {self.step + 1} took longer than --step-timeout={self.timeout:g} s; the stacks of all "
             f"threads are in {self.report}"
         )
-        print(f"\n{text}", file=sys.stderr, flush=True)  # below a progress bar
+        sys.stderr.write(f"\n{text}\n")  # below a progress bar, in one write
+        sys.stderr.flush()
         if not self._done.wait(self.grace):  # else the main thread leaves with an error of its own
             self._leave(HUNG)
