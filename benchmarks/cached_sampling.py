@@ -22,7 +22,7 @@ import numpy as np
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.evaluation.digits import judge_digits
-from ptdit_jax.experiment import caching, generate, results
+from ptdit_jax.experiment import caching, generate, judging
 from ptdit_jax.experiment.build import Experiment, build
 from ptdit_jax.experiment.pretrained import load_params
 from ptdit_jax.experiment.sampling_steps import Steps
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
     experiment = build(config, mesh=mesh)
     params = load_params(step, ema_name(config.sampling.ema), experiment, mesh)
     cli.enable_compilation_cache()
-    asked = results.ask(config, experiment, args.count)
+    asked = judging.ask(config, experiment, args.count)
     sampling = config.sampling
     how: dict[str, Any] = {"sampling": sampling, "mesh": mesh}
 

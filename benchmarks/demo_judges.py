@@ -19,7 +19,7 @@ def main() -> None:
     """Prints two paragraphs for each judge."""
     for module, count in COUNTS.items():
         config = module.get_config()
-        judged = evaluation.find(config.evaluation.name)
+        judged = evaluation.find(config.evaluation)
         assert judged is not None and judged.source is not None  # noqa: PT018
         source = judged.source(config.data)
         records = [(FIRST + turn) % len(source) for turn in range(count)]

@@ -18,7 +18,7 @@ import numpy as np
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.evaluation.digits import judge_digits
-from ptdit_jax.experiment import null_text, results
+from ptdit_jax.experiment import judging, null_text
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import NotFinite, generate
 from ptdit_jax.experiment.pretrained import load_params
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     mesh = make_mesh({"data": -1, "fsdp": 1}, environment.devices())
     params = load_params(step, ema_name(config.sampling.ema), experiment, mesh)
     cli.enable_compilation_cache()
-    asked = results.ask(config, experiment, args.count)
+    asked = judging.ask(config, experiment, args.count)
 
     guidances = floats(args.guidance) if args.guidance else [config.sampling.guidance]
     steps = [int(s) for s in floats(args.steps)] if args.steps else [config.sampling.steps]

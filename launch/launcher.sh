@@ -1,4 +1,4 @@
-# Sourced by run.sh, encode.sh and sample.sh: the options of all, and the start of what they run.
+# Sourced by run.sh, encode.sh, sample.sh and evaluate.sh: the options of all, and the start of what they run.
 #
 #   parse_launch ARGUMENT...
 #

@@ -43,7 +43,7 @@ import numpy as np
 from data_pipelines import make_loader
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import by_time, live_text, null_text, records, results, shapes
+from ptdit_jax.experiment import by_time, judging, live_text, null_text, records, results, shapes
 from ptdit_jax.experiment.initial import Initial, find_initial
 from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.parallel import chips
@@ -132,7 +132,7 @@ def train(
     check_state(program, config, chips.here())
     frozen = live_text.params(config, mesh) if (checkpoints.last or 0) < config.train.steps else ()
     init_key, run_key = jax.random.split(jax.random.key(config.seed, impl=config.numerics.prng))
-    done = 0
+    done, best = 0, None
     if checkpoints.last is None:
         train_state = program.init(init_key)
         if initial is not None:
@@ -143,7 +143,7 @@ def train(
         train_state, progress = checkpoints.restore(program.state)
         loader.set_state(progress.data)
         run_key = jax.random.wrap_key_data(jnp.array(progress.key, jnp.uint32), impl=config.numerics.prng)
-        done = progress.step
+        done, best = progress.step, progress.best
     key_data = checkpoint.key_data(run_key)
     wrap = functools.partial(jax.random.wrap_key_data, impl=config.numerics.prng)
     place_key = jax.jit(wrap, out_shardings=program.key.sharding)
@@ -161,6 +161,9 @@ def train(
         if is_host:
             results.clear(workdir)
         compiled = shapes.compile_all(config, experiments, programs)
+        interim = (
+            judging.Interim(config, workdir, experiment, mesh, best) if config.evaluation.every else None
+        )
         works = {key: shapes.work_of_step(config, each) for key, each in steps_of.items()}
 
         # --- loop
@@ -189,7 +192,7 @@ def train(
         def save(number: int, data_state: dict[str, Any]) -> None:
             settle(0)
             log.sync()
-            progress = checkpoint.Progress(number, key_data, data_state)
+            progress = checkpoint.Progress(number, key_data, data_state, interim and interim.best)
             with log.waiting("checkpoint"):
                 checkpoints.save(train_state, progress, json.loads(rules.to_json(config)))
 
@@ -211,6 +214,7 @@ def train(
                 work=works[experiment.shape, 0],
                 log_every=config.train.log_every,
                 active=is_host,
+                seldom=interim.columns if interim else (),
             ) as log,
         ):
             upcoming = fetch()
@@ -222,13 +226,20 @@ def train(
                 pending.append((number, key, indices, values))
                 if number < steps:
                     upcoming = fetch()  # the devices work on this step meanwhile
+                judged = interim is not None and interim.is_due(number)
+                if judged:
+                    settle(1)
+                    with hang.paused(), log.apart():
+                        figures, line = interim(state.averaged(train_state, config.sampling.ema), number)
+                    values |= figures
+                    log.say(line)
                 settle(0 if number == done + 1 or trace.ends_with(number) else 1)
                 if number == done + 1:
                     log.say(f"first step after {time.perf_counter() - began:.1f} s")
                 if trace.ends_with(number):
                     trace.stop()
                 stopping = agree(stop.signal or 0)  # asked once: a signal may come at any time
-                if number % config.checkpoint.every == 0 or number == steps or stopping:
+                if number % config.checkpoint.every == 0 or number == steps or stopping or judged:
                     save(number, data_state)
                 checkpoints.check()
                 if stopping:
@@ -242,13 +253,14 @@ def train(
             return signals.exit_code(stopping)
         if is_host:
             print(f"trained {steps} steps, saved in {checkpoints.last_path}")
+            if interim and interim.line:
+                print(interim.line)
     elif is_host:
         print(f"training is done: {done} steps in {checkpoints.last_path}")
 
     # --- finish
     del frozen  # which samples may need the place of
-    averaged = train_state.emas.get(state.ema_name(config.sampling.ema), train_state.params)
-    results.finish(config, workdir, experiment, averaged, mesh)
+    results.finish(config, workdir, experiment, state.averaged(train_state, config.sampling.ema), mesh)
     return 0
 
 

@@ -20,17 +20,17 @@ ALONE = {"ptdit_jax/convert/export/modeling_ptdit.py"}  # copied as one file, ma
 TABLE = """
 room                            may import
 train                           experiment, below
-demo                            sample, experiment, below
+demo, evaluate                  sample, experiment, below
 sample                          experiment, convert.layouts, convert.matching, convert.weights, below
 stages                          sweep, cost, plan, experiment, below
-sweep, convert, cost, plan, encode, evaluate  experiment, below
+sweep, convert, cost, plan, encode  experiment, below
 experiment                      below
 cli                             below
 config                          below
 training                        models, diffusion, progress
 encoders                        models.layers, parallel.axes, parallel.rules, weight_files
 models                          parallel.axes
-evaluation                      metrics, data_pipelines, user_code
+evaluation                      features, metrics, parallel, files, progress, data_pipelines, user_code
 features                        weight_files
 metrics                         nothing
 diffusion                       nothing

@@ -99,6 +99,7 @@ LIMITS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "sampling.cache_every": ("at least 1 (1 computes at every evaluation)", lambda v: v >= 1),
     "sampling.seed": ("in [0, 2**32)", lambda v: 0 <= v < 2**32),
     "evaluation.count": ("at least 1", lambda v: v >= 1),
+    "evaluation.every": ("at least 0 (0: at the end only)", lambda v: v >= 0),
     "compression.video_frames": ("at least 1", lambda v: v >= 1),
 }
 """Ranges of single numbers."""

@@ -79,6 +79,10 @@ def conflicts(saved: Config, config: Config) -> list[str]:
             flat["model.positions"] = resolve_positions(flat["model.family"], flat["model.positions"])
     changed = [field for field in new if old[field] != new[field]]
     lines = [f"{f}={new[f]!r}, was {old[f]!r}" for f in changed if not f.startswith(HARMLESS)]
+    if config.evaluation.every or saved.evaluation.every:  # metrics.csv of a run keeps its columns
+        names = ("evaluation.every", "evaluation.name", "evaluation.metrics")
+        same = bool(saved.evaluation.every) == bool(config.evaluation.every)
+        lines += [f"{f}={new[f]!r}, was {old[f]!r}" for f in names[same:] if f in changed]
     if "train.steps" in changed and config.optimizer.schedule != "constant":
         lines.append(
             f"train.steps={config.train.steps}, was {saved.train.steps}: the {config.optimizer.schedule!r} "

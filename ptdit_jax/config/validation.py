@@ -45,7 +45,7 @@ def validate(
       devices: number of devices the run has, to check `mesh` and `data.batch` against; None takes those of `machine`,
         and without one leaves that out.
       check_data: also open the data source and compare its channels, size and classes with the config, and look
-        at an `evaluation.name` of the user's own.
+        at the files of "inception", and at an `evaluation.name` of the user's own.
       machine: what the config is for, see `size.training_problems`.
 
     Raises:
@@ -62,7 +62,8 @@ def validate(
         for check in (_objective, _optimizer, _sampling, _initial, _profile, live_problems):
             problems += check(config)
         problems += _paths(config, files.path if check_data else files.check)
-        if check_data or ":" not in config.evaluation.name:
+        name = config.evaluation.name
+        if check_data or not (":" in name or name == evaluation.INCEPTION):
             problems += _evaluation(config)
     if not problems and check_data:
         problems += _data(config, machine)
@@ -199,8 +200,13 @@ def _sampling(config: Config) -> Iterable[str]:
 
 
 def _evaluation(config: Config) -> Iterable[str]:
+    section = config.evaluation
+    if section.every and section.name == "none":
+        yield f"evaluation.every={section.every} needs evaluation.name, what samples are judged by"
+    if section.every and config.sampling.cache == "magcache":
+        yield f"evaluation.every={section.every}: sampling.cache='magcache' is calibrated at the end of a run alone"
     try:
-        found = evaluation.find(config.evaluation.name)
+        found = evaluation.find(section)
     except ValueError as error:
         yield str(error)
         return

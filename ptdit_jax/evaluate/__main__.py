@@ -1,22 +1,27 @@
-"""Judge finished samples: FID, sFID, IS, precision, recall and KID, by the definitions of ADM's evaluator.
+"""Judge samples: FID, sFID, IS, precision, recall and KID, by the definitions of ADM's evaluator.
 
-    python -m ptdit_jax.evaluate --samples SAMPLES --reference REF --inception pt_inception-2015-12-05-6726825d.pth
-    python -m ptdit_jax.evaluate --samples pictures/ --metrics is --inception WEIGHTS
+    python -m ptdit_jax.evaluate --checkpoint RUN --count 50000 --reference REF --inception WEIGHTS [SAMPLING...]
+    python -m ptdit_jax.evaluate --samples SAMPLES --reference REF --inception WEIGHTS
     python -m ptdit_jax.evaluate --samples real/ --inception WEIGHTS --write-reference REF.npz
+        [--coordinator HOST:PORT --processes N --process-id I | --cluster auto] [--start-timeout S] [--step-timeout S]
 
-SAMPLES is ADM's .npz (arr_0, uint8 (N, H, W, 3)), such as `launch/sample.sh --npz` writes, or a folder of pictures.
-REF is the same, or ADM's file with mu, sigma, mu_s and sigma_s, and arr_0 for precision and recall.  WEIGHTS is the
-file of pytorch-fid and torch-fidelity; nothing is downloaded.  The figures, and all that they depend on, are written
-to evaluation.json beside the samples, or to --out.
+With --checkpoint (or --from-release) samples are drawn as `ptdit_jax.sample.many` draws them, on all processes, into
+the folder --samples (default: `judged` in the run's folder); those that are there are not made again.  Alone, --samples
+is ADM's .npz (arr_0, uint8 (N, H, W, 3)) or a folder of pictures.  REF is the same, or ADM's file with mu, sigma, mu_s
+and sigma_s, and arr_0 for precision and recall.  WEIGHTS is pt_inception-2015-12-05-6726825d.pth of pytorch-fid and
+torch-fidelity; nothing is downloaded.  The figures, and all that they depend on, are written to evaluation.json beside
+the samples, or to --out; they are the same on any number of devices and processes.
 
-Exit code: 0 done; 1 a file cannot be read or written; 2 the command is wrong.
+Exit code: 0 done; 1 a file cannot be read or written; 2 the command is wrong; 143 and 130 after SIGTERM and Ctrl-C
+while samples are drawn; 75 another process did not come, was lost or has failed; 76 a group took longer than
+--step-timeout.
 """
 
 import argparse
 import importlib.metadata
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,190 +29,125 @@ import jax
 import numpy as np
 
 from ptdit_jax import cli, files
-from ptdit_jax.evaluate import images, statistics
-from ptdit_jax.evaluate.statistics import Statistics
-from ptdit_jax.features import inception
-from ptdit_jax.metrics import frechet_distance, kernel_distance, manifold, precision_recall
+from ptdit_jax.evaluate import drawn
+from ptdit_jax.evaluation import figures, pictures, statistics
+from ptdit_jax.evaluation.network import TOGETHER, Network
 from ptdit_jax.metrics.classes import SPLIT
-from ptdit_jax.parallel.mesh import make_mesh
-from ptdit_jax.parallel.rules import batch_sharding, replicated
-from ptdit_jax.processes import environment
-from ptdit_jax.progress import Bar
+from ptdit_jax.parallel.mesh import connect, make_mesh
+from ptdit_jax.processes import distributed, environment, peers
 
-NEEDS = {
-    "fid": {"fid"},
-    "sfid": {"sfid"},
-    "is": {"is"},
-    "precision": {"pairs"},
-    "recall": {"pairs"},
-    "kid": {"pairs"},
-}
-"""What each figure needs to be gathered."""
-DEFAULT = "fid,sfid,is,precision,recall"
 PAIRED = 10_000  # images that a reference keeps for precision and recall, as ADM's
-DISTANCES = {"adm": manifold.as_adm, "float64": manifold.in_float64}
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """The command line."""
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line without what `distributed.parse` takes.
+
+    Args:
+      argv: without the name of the program.
+
+    Raises:
+      ValueError: an option is missing or wrong.
+    """
     parser = cli.option_parser("ptdit_jax.evaluate", __doc__ or "")
     add = parser.add_argument
     add("--samples", metavar="PATH", help="what is judged: ADM's .npz, or a folder of pictures")
     add("--reference", metavar="PATH", help="what it is compared with: likewise, or a file of statistics")
     add("--inception", metavar="FILE", help="weights of Inception-v3, pt_inception-2015-12-05-6726825d.pth")
-    add("--metrics", default=DEFAULT, help=f"of {', '.join(NEEDS)} (default {DEFAULT})")
-    add("--count", type=int, metavar="N", help="judge the first N samples (default: all)")
+    default = ",".join(figures.DEFAULT)
+    add("--metrics", default=default, help=f"of {', '.join(figures.NEEDS)} (default {default})")
     add("--split", type=int, default=SPLIT, metavar="N", help=f"images of a split of IS (default {SPLIT})")
     add(
-        "--distances", choices=DISTANCES, default="adm", help="of precision and recall (default adm: float16)"
+        "--distances",
+        choices=figures.DISTANCES,
+        default="adm",
+        help="of precision and recall (default adm: float16)",
     )
     add("--biased", action="store_true", help="covariances divided by N, not N - 1")
-    add("--batch", type=int, default=64, help="images that a device looks at together (default 64)")
+    add("--together", type=int, default=TOGETHER, help=f"images that a device looks at (default {TOGETHER})")
     add("--out", metavar="FILE", help="the figures (default: evaluation.json beside the samples)")
     add("--write-reference", metavar="FILE", help="of the samples: an .npz that ADM's evaluator reads")
-    add("--debug", action="store_true", help="show where an error comes from")
+    drawn.add_options(parser)
     args = parser.parse_args(argv)
-    for name in ("samples", "inception"):
-        if getattr(args, name) is None:
-            parser.error(f"the following arguments are required: --{name}")
-    for name in ("count", "split", "batch"):
+    for name in ("count", "split", "together"):
         if (value := getattr(args, name)) is not None and value < 1:
             parser.error(f"--{name}={value} must be at least 1")
     args.metrics = list(dict.fromkeys(args.metrics.split(",")))
-    if unknown := [name for name in args.metrics if name not in NEEDS]:
-        parser.error(f"--metrics={unknown[0]} must be of {', '.join(NEEDS)}")
+    if unknown := [name for name in args.metrics if name not in figures.NEEDS]:
+        parser.error(f"--metrics={unknown[0]} must be of {', '.join(figures.NEEDS)}")
     if args.write_reference is None and args.reference is None and set(args.metrics) != {"is"}:
         parser.error(f"--metrics={','.join(args.metrics)} needs --reference; only is can do without")
+    if args.inception is None:
+        parser.error("the following arguments are required: --inception")
     files.resolve(args, "samples", "reference", "inception", "out", "write_reference")
+    drawn.check(args)
+    if args.samples is None:
+        parser.error("the following arguments are required: --samples, or --checkpoint")
     return args
 
 
-class Network:
-    """Inception on all devices of this process: images in, features of the host out."""
+def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALONE) -> int:
+    """Draw and judge; returns the exit code.
 
-    def __init__(self, path: Path, batch: int):
-        """Read the weights; `batch` images go to each device together."""
-        self.mesh = make_mesh({"data": -1}, environment.devices())
-        params, self.digest = inception.load(path)
-        self._params = jax.device_put(params, replicated(self.mesh))
-        self.rows = batch * self.mesh.size
-        self._apply = jax.jit(inception.apply, out_shardings=replicated(self.mesh))
-
-    def __call__(self, part: np.ndarray) -> inception.Features:
-        """Features of images (n, H, W, 3); the last part is filled up, so that there is one program."""
-        filled = part[np.arange(self.rows).clip(max=len(part) - 1)]
-        found = self._apply(self._params, jax.device_put(filled, batch_sharding(self.mesh)))
-        return inception.Features(*(np.asarray(each)[: len(part)] for each in found))
-
-
-def judge(
-    args: argparse.Namespace, network: Network, found: images.Images, count: int, name: str, wanted: set[str]
-) -> Statistics:
-    """Look at the first images of a set, under a bar."""
-    with Bar(count, name, "image") as bar:
-        return statistics.of_images(
-            _counted(found.parts(count, network.rows), bar),
-            network,
-            wanted,
-            split=args.split,
-            biased=args.biased,
-        )
-
-
-def _counted(parts: Iterable[np.ndarray], bar: Bar) -> Iterator[np.ndarray]:
-    for part in parts:
-        yield part
-        bar.update(len(part))
-
-
-def reference_of(args: argparse.Namespace, network: Network, size: tuple[int, int]) -> Statistics:
-    """What the samples are compared with.
-
-    Raises:
-      ValueError: it lacks what a figure needs, or its images are of another size.
+    Args:
+      args: the command line.
+      launch: how the command was started.
     """
-    path, wanted = args.reference, set().union(*(NEEDS[name] for name in args.metrics)) - {"is"}
-    stored = Statistics(None, {})
-    if path.is_file():
-        stored = statistics.read(path)
-    lacking = wanted - set(stored.gaussians)
-    if not lacking:
-        return stored
-    if path.is_file() and not images.has_images(path):
-        names = ", ".join(args.metrics)
-        raise ValueError(f"--reference={path} has no arr_0, which --metrics={names} needs: {sorted(lacking)}")
-    found = images.find(path, "--reference")
-    if found.size != size:
-        raise ValueError(
-            f"--reference={path} has images of {found.size[0]}x{found.size[1]} pixels, the samples {size[0]}x{size[1]}"
-        )
-    seen = judge(args, network, found, found.count, "reference", lacking)
-    return Statistics(seen.count, seen.gaussians | stored.gaussians, None, seen.pooled)
-
-
-def figures(args: argparse.Namespace, samples: Statistics, reference: Statistics | None) -> dict[str, Any]:
-    """The figures by name."""
-    found: dict[str, Any] = {}
-    if "is" in args.metrics and samples.score is not None:
-        found["is"], found["is_deviation"] = samples.score.value()
-    if reference is None:
-        return found
-    for name in ("fid", "sfid"):
-        if name in args.metrics:
-            found[name] = frechet_distance(reference.gaussians[name], samples.gaussians[name])
-    if samples.pooled is None or reference.pooled is None:
-        return found
-    if {"precision", "recall"} & set(args.metrics):
-        near = precision_recall(reference.pooled, samples.pooled, distances=DISTANCES[args.distances])
-        found |= {name: value for name, value in near._asdict().items() if name in args.metrics}
-    if "kid" in args.metrics:
-        size = min(1000, len(samples.pooled), len(reference.pooled))
-        distance = kernel_distance(reference.pooled, samples.pooled, size=size)
-        found |= {"kid": distance.value, "kid_error": distance.error, "kid_subset": size}
-    return found
-
-
-def main(args: argparse.Namespace) -> int:
-    """Judge; returns the exit code."""
     # --- files, before anything is computed
-    out = args.out or (args.samples if args.samples.is_dir() else args.samples.parent) / "evaluation.json"
-    files.check_file(out, "--out")
+    is_drawn = drawn.is_asked(args)
+    out = args.out or (args.samples.parent if args.samples.is_file() else args.samples) / "evaluation.json"
+    if not is_drawn or args.out is not None:  # the folder of the samples may not be there yet
+        files.check_file(out, "--out")
     if args.write_reference is not None:
         files.check_file(args.write_reference, "--write-reference", (".npz",))
-    found = images.find(args.samples, "--samples")
-    count = found.count if args.count is None else args.count
+    for flag in ("inception", "reference"):
+        if (path := getattr(args, flag)) is not None and not path.exists():
+            raise FileNotFoundError(f"--{flag}={path}: there is no such file or folder")
+
+    # --- samples
+    if is_drawn:
+        if code := drawn.draw(args, launch):
+            return code
+        distributed.meet("judge the samples", drawn.DAY)
+    else:
+        distributed.meet("start JAX's devices")
+        environment.devices()
+        connect(make_mesh({"data": -1}))
+    is_host = jax.process_index() == 0
+    found = pictures.find(args.samples, "--samples")
+    count = found.count if is_drawn or args.count is None else args.count
     if count > found.count:
         raise ValueError(f"--count={count:,}: --samples={args.samples} has {found.count:,} images")
     cli.enable_compilation_cache()
-    network = Network(args.inception, args.batch)
-    print(f"Inception-v3 of {args.inception}, sha256 {network.digest}")
-    if count <= inception.FEATURES and {"fid", "sfid"} & set(args.metrics):
-        print(
-            f"warning: {count:,} samples are not more than the {inception.FEATURES:,} features: FID and sFID are far "
-            "too high, and compare with those of as many samples alone",
-            file=sys.stderr,
-        )
+    network = Network(args.inception, make_mesh({"data": -1}), args.together)
+    if is_host:
+        print(f"Inception-v3 of {args.inception}, sha256 {network.digest}", flush=True)
+        if note := figures.few(count, args.metrics):
+            print(f"warning: {note}", file=sys.stderr)
 
     # --- the reference first: what does not fit shows before the samples are looked at
-    reference = None if args.reference is None else reference_of(args, network, found.size)
-    wanted = set().union(*(NEEDS[name] for name in args.metrics))
-    if args.write_reference is not None:
-        wanted |= {"fid", "sfid"}
-    samples = judge(args, network, found, count, "samples", wanted)
-    if args.write_reference is not None:
-        kept = np.concatenate(list(found.parts(min(count, PAIRED), network.rows)))
+    reference = None
+    if args.reference is not None:
+        reference = figures.reference_of(
+            args.reference, network, args.metrics, flag="--reference", size=found.size, biased=args.biased
+        )
+    wanted = figures.needs(args.metrics) | ({"fid", "sfid"} if args.write_reference is not None else set())
+    samples = network.of(found, wanted, name="samples", count=count, split=args.split, biased=args.biased)
+    if is_host and args.write_reference is not None:
+        kept = found.read(np.arange(min(count, PAIRED)))
         statistics.write(args.write_reference, samples, kept)
         print(f"see {args.write_reference}")
 
     # --- figures
-    result = figures(args, samples, reference)
+    if not is_host:
+        return 0
+    result = figures.figures(args.metrics, samples, reference, distances=args.distances)
     if not result:
         return 0
-    told = {
-        "samples": str(args.samples.resolve()),
+    told: dict[str, Any] = {
+        "samples": str(args.samples),
         "count": count,
         "size": list(found.size),
-        "reference": None if args.reference is None else str(args.reference.resolve()),
+        "reference": None if args.reference is None else str(args.reference),
         "reference_count": None if reference is None else reference.count,
         "inception_sha256": network.digest,
         "resize": "bilinear of TensorFlow 1, in the network",
@@ -216,14 +156,30 @@ def main(args: argparse.Namespace) -> int:
         "covariance": "N" if args.biased else "N - 1",
         "jax": importlib.metadata.version("jax"),
         "device": str(jax.devices()[0].device_kind),
+        "made_by": drawn.settings(args.samples),
     }
-    text = json.dumps({"figures": result, **told}, indent=2) + "\n"
-    files.write(out, lambda draft: draft.write_text(text))
+    write(out, {"figures": result, **told})
     print(f"{count:,} samples: " + ", ".join(f"{name} {value:.6g}" for name, value in result.items()))
     print(f"see {out}")
     return 0
 
 
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write the figures and what they depend on."""
+    text = json.dumps(content, indent=2) + "\n"
+    files.write(path, lambda draft: draft.write_text(text))
+
+
+def start(argv: Sequence[str]) -> int:
+    """Read the command line, meet the other processes and judge; returns the exit code."""
+    launch, rest = distributed.parse(argv)
+    args = parse(rest[1:])
+    try:
+        others = distributed.initialize(launch)
+    except peers.Missing as error:
+        raise cli.RunError(str(error), code=peers.LOST) from error
+    return distributed.run(others, lambda: cli.run(lambda: main(args, launch), debug=args.debug))
+
+
 if __name__ == "__main__":
-    arguments = parse(sys.argv[1:])
-    sys.exit(cli.run(lambda: main(arguments), debug=arguments.debug))
+    sys.exit(cli.run(lambda: start(sys.argv)))

@@ -25,19 +25,21 @@ class Evaluation:
     """How the samples of a run are judged.
 
     Attributes:
-      judge: a function of samples (N, C, F, H, W) float32, in the range of the data, and of the class (N,) int32
-        asked for of each, None where the data have no classes; with `source`, of its facts (N, k) int32 in their place;
-        deterministic.
+      judge: a function of samples, see `takes`, and of the class (N,) int32 asked for of each, None where the data have
+        no classes; with `source`, of its facts (N, k) int32 in their place; deterministic.
       better: which figures networks are ranked by, the most telling first, and which direction is better.
       check: what is wrong with a config whose samples it would judge, a message a problem.
       source: of `config.data`, the records whose captions are asked for in place of the data's own, a source with
         `facts(record)`, (k,) int32; None for the data's own.
+      takes: "data": (N, C, F, H, W) float32 in the range of the data, latents where the data are; "pictures": what is
+        seen of them, (N, F, H, W, 3) uint8.
     """
 
     judge: Callable[[np.ndarray, np.ndarray | None], Report]
     better: Mapping[str, Direction]
     check: Callable[[Any], Iterable[str]] = lambda config: ()
     source: Callable[[Any], Any] | None = None
+    takes: Literal["data", "pictures"] = "data"
 
 
 COMPARED: Mapping[str, Direction] = {

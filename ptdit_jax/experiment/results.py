@@ -1,6 +1,5 @@
 """What a run ends with: the loss as a picture, samples, and their judgement.  What is there already stays."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,16 +8,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from data_pipelines import open_source
 from data_pipelines.sources import rolled_back
-from data_pipelines.text import caption_of, pad_all
 from ptdit_jax import evaluation, files, plots
-from ptdit_jax.experiment import caching, live_text
+from ptdit_jax.experiment import caching
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.experiment.decoding import Decoder, is_drawn
-from ptdit_jax.experiment.generate import NotFinite, generate, labels_in_turn
+from ptdit_jax.experiment.generate import NotFinite, generate
+from ptdit_jax.experiment.judging import VERDICT, Asked, ask, judge, write_verdict
 
-NAMES = ("loss.png", "samples.png", "samples_rolled.png", "samples.gif", "samples.npz", "evaluation.json")
+NAMES = ("loss.png", "samples.png", "samples_rolled.png", "samples.gif", "samples.npz", VERDICT)
 
 
 def clear(workdir: Path) -> None:
@@ -30,7 +28,7 @@ def clear(workdir: Path) -> None:
 def is_complete(config: Any, workdir: Path) -> bool:
     """Whether a run's folder holds all that `finish` makes."""
     samples = "samples.png" if is_drawn(config) else "samples.npz"
-    verdict = () if config.evaluation.name == "none" else ("evaluation.json",)
+    verdict = () if config.evaluation.name == "none" else (VERDICT,)
     return all((workdir / name).exists() for name in ("loss.png", samples, *verdict))
 
 
@@ -51,7 +49,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
     if is_host and not (workdir / "loss.png").exists():
         files.write(workdir / "loss.png", lambda draft: plots.loss_curve(workdir / "metrics.csv", draft))
     samples = workdir / ("samples.png" if is_drawn(config) else "samples.npz")
-    verdict, judged = workdir / "evaluation.json", evaluation.find(config.evaluation.name)
+    verdict, judged = workdir / VERDICT, evaluation.find(config.evaluation)
     wanted = 0 if samples.exists() else config.sampling.count
     if judged is not None and not verdict.exists():
         wanted = max(wanted, config.evaluation.count)
@@ -79,11 +77,8 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
             raise problem
         if is_host and judged is not None and not verdict.exists():
             count = config.evaluation.count
-            with jax.default_matmul_precision("float32"):  # of networks that a judge may use
-                wanted_of = asked.labels if asked.facts is None else asked.facts
-                report = judged.judge(images[:count], None if wanted_of is None else wanted_of[:count])
-            text = json.dumps(report.metrics() | {"text": str(report)}, indent=2) + "\n"
-            files.write(verdict, lambda draft: draft.write_text(text))
+            report = judge(judged, config, images[:count], asked)
+            write_verdict(workdir, report)
     if is_host:
         if verdict.exists():
             print(json.loads(verdict.read_text())["text"])
@@ -91,7 +86,7 @@ def finish(config: Any, workdir: Path, experiment: Experiment, params: Any, mesh
 
 
 def _calibration(
-    config: Any, workdir: Path, experiment: Experiment, params: Any, asked: "Asked", arguments: dict[str, Any]
+    config: Any, workdir: Path, experiment: Experiment, params: Any, asked: Asked, arguments: dict[str, Any]
 ) -> caching.Calibration | None:
     """MagCache's calibration, where samples are made with it, measured here if that was not done before."""
     found = caching.load(workdir)
@@ -105,49 +100,6 @@ def _calibration(
     if jax.process_index() == 0:
         caching.save(found, workdir)
     return found
-
-
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """What the samples of a run are of.
-
-    Attributes:
-      numbers: (N,) int32, see `generate`.
-      text: see there.
-      labels: (N,) int32, the class of each, or None where the data have none.
-      facts: (N, k) int32, for a judge whose `source` has them, else None.
-    """
-
-    numbers: np.ndarray
-    text: tuple[np.ndarray, np.ndarray] | None
-    labels: np.ndarray | None
-    facts: np.ndarray | None = None
-
-
-def ask(config: Any, experiment: Experiment, count: int, mesh: Mesh | None = None) -> Asked:
-    """All classes in turn, or the texts of the first records, of the data or of the judge's `source`.
-
-    Raises:
-      ValueError: the text of one of those records is none, see `data_pipelines.text.pad`.
-    """
-    if experiment.text is None:
-        labels = labels_in_turn(count, experiment.classes or 1)
-        return Asked(labels, None, None if experiment.classes is None else labels)
-    judged = evaluation.find(config.evaluation.name)
-    given = None if judged is None or judged.source is None else judged.source(config.data)
-    source = open_source(config.data) if given is None else given
-    records = [source[record] for record in range(min(count, len(source)))]
-    length, _ = experiment.text
-    name = f"data.name={config.data.name!r}: record"
-    if live_text.is_live(config):
-        text = live_text.encode(config, [caption_of(record) for record in records], mesh)
-    else:
-        states = [record["text"] for record in records]
-        text = pad_all(states, length, truncate=config.data.truncate_text, name=name)
-    numbers = labels_in_turn(count, len(records))
-    labels = None if source.classes is None else np.stack([record["label"] for record in records])[numbers]
-    facts = None if given is None else np.stack([given.facts(i) for i in range(len(records))])[numbers]
-    return Asked(numbers, text, labels, facts)
 
 
 def _draw(path: Path, images: np.ndarray, asked: Asked) -> None:

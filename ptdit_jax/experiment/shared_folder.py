@@ -21,6 +21,7 @@ class SharedFolder:
       WORK: what a process does there, for messages.
       VERSION: of what the folder holds.
       path: of the folder.
+      flag: that named it, for messages.
     """
 
     PLAN: ClassVar[str]
@@ -28,9 +29,9 @@ class SharedFolder:
     WORK: ClassVar[str]
     VERSION: ClassVar[int] = 1
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, flag: str = "--out"):
         """Take a folder that exists; see `files.make_folder`."""
-        self.path = path
+        self.path, self.flag = path, flag
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
@@ -50,7 +51,7 @@ class SharedFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise OSError(f"--out={self.path}: another process {self.WORK} into it") from error
+            raise OSError(f"{self.flag}={self.path}: another process {self.WORK} into it") from error
         except OSError as error:
             if error.errno not in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):  # a file system without locks
                 raise
@@ -77,7 +78,7 @@ class SharedFolder:
         if not place.exists() and write:
             if any(True for _ in self.foreign()):
                 raise ValueError(
-                    f"--out={self.path} has results but no {self.PLAN}, which says of what; name another"
+                    f"{self.flag}={self.path} has results but no {self.PLAN}, which says of what; name another"
                 )
             text = json.dumps({"version": self.VERSION, "made of": plan}, indent=1) + "\n"
             files.write(place, lambda draft: draft.write_text(text))
@@ -86,17 +87,20 @@ class SharedFolder:
             before, version = dict(begun["made of"]), begun["version"]
         except FileNotFoundError as error:
             raise ValueError(
-                f"{place} is not there: --out must be on storage that all processes share"
+                f"{place} is not there: {self.flag} must be on storage that all processes share"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{place} is not what was written; name another --out, or remove it") from error
+            raise ValueError(
+                f"{place} is not what was written; name another {self.flag}, or remove it"
+            ) from error
         if version != self.VERSION:
-            raise ValueError(f"{place} is of version {version}, not {self.VERSION}; name another --out")
+            raise ValueError(f"{place} is of version {version}, not {self.VERSION}; name another {self.flag}")
         names = [name for name in {**before, **plan} if before.get(name) != plan.get(name)]
         if names:
             changes = "; ".join(f"{name}={plan.get(name)!r}, was {before.get(name)!r}" for name in names)
             raise ValueError(
-                f"--out={self.path} was begun with other settings: {changes}.  Name another --out, or undo this"
+                f"{self.flag}={self.path} was begun with other settings: {changes}.  Name another {self.flag}, or undo "
+                "this"
             )
         return plan
 

@@ -1,11 +1,13 @@
 """A step that never ends: noticed, its stacks written, the process ended."""
 
+import contextlib
 import faulthandler
+import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -58,6 +60,13 @@ class Watchdog:
     def beat(self, step: int) -> None:
         """Say that step number `step` has ended."""
         self.step, self._last = step, time.monotonic()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """For what is no step and may take any time."""
+        self._last = math.inf
+        yield
+        self._last = time.monotonic()
 
     def _watch(self) -> None:
         while not self._done.wait(min(self.timeout / 10, 1.0)):

@@ -44,12 +44,13 @@ from ptdit_jax.sample.prompts import Prompt
 FREE = ("count", "seed", "ema", "batch")  # fields of `sampling` that say nothing here, or elsewhere
 
 
-def main(args: argparse.Namespace, launch: distributed.Launch) -> int:
+def main(args: argparse.Namespace, launch: distributed.Launch, *, flag: str = "--out") -> int:
     """Draw; returns the exit code.
 
     Args:
       args: the command line.
       launch: how the run was started; its timeouts count here.
+      flag: that named `args.out`, for messages.
     """
     # --- devices and model
     distributed.meet("start JAX's devices")
@@ -81,9 +82,9 @@ def main(args: argparse.Namespace, launch: distributed.Launch) -> int:
 
     # --- folder
     if is_host:
-        files.make_folder(args.out, "--out")
+        files.make_folder(args.out, flag)
     distributed.meet("find the folder")
-    with folder.Folder(args.out) as place:
+    with folder.Folder(args.out, flag) as place:
         settings = describe(args, model, plan, prompts, experiment.shape)
         if is_host:
             place.lock()

@@ -21,6 +21,22 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
       ValueError: an option is missing or wrong.
     """
     parser = cli.option_parser("ptdit_jax.sample.many", about)
+    add_options(parser)
+    add = parser.add_argument
+    add("--out", metavar="DIR", help="folder of the samples")
+    add("--npz", metavar="FILE", help="for ADM's evaluator: arr_0 uint8 (N, H, W, C), arr_1 labels")
+    args = parser.parse_args(argv)
+    if args.out is None:
+        raise ValueError("--out is missing: the folder of the samples")
+    check(args)
+    files.resolve(args, "out", "npz")
+    if args.npz is not None:
+        files.check_file(args.npz, "--npz", (".npz",))
+    return args
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is sampled and how, whatever is done with the samples."""
     add = parser.add_argument
     flags.add_model(parser)
     add("--prompts", metavar="FILE", help="a prompt a line; of .jsonl an object, see docs/sampling.md")
@@ -28,22 +44,22 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     add("--label", type=int, help="the class of every sample; without it, all classes in turn")
     add("--count", type=int, default=1, metavar="K", help="samples of each prompt, else of all (default 1)")
     flags.add_sampling(parser)
-    add("--out", metavar="DIR", help="folder of the samples")
     add("--format", choices=[name[1:] for name in one_file.FORMATS], help="default: png, of films mp4")
     add("--fps", type=float, default=8.0, help="frames a second of films (default 8)")
-    add("--npz", metavar="FILE", help="for ADM's evaluator: arr_0 uint8 (N, H, W, C), arr_1 labels")
-    args = parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Look at those options by themselves, and make their paths absolute.
+
+    Raises:
+      ValueError: one is missing or wrong.
+    """
     if args.checkpoint is None and args.from_release is None:
         raise ValueError("--checkpoint DIR or --from-release WEIGHTS is missing: what to sample from")
-    if args.out is None:
-        raise ValueError("--out is missing: the folder of the samples")
-    files.resolve(args, "checkpoint", "from_release", "text_encoder", "vae", "prompts", "out", "npz")
+    files.resolve(args, "checkpoint", "from_release", "text_encoder", "vae", "prompts")
     cli.check_finite(args.fps, "--fps")
     if args.fps <= 0:
         raise ValueError(f"--fps={args.fps:g} must be above 0")
-    if args.npz is not None:
-        files.check_file(args.npz, "--npz", (".npz",))
-    return args
 
 
 def open_release(args: argparse.Namespace) -> origin.Origin | None:

@@ -67,7 +67,8 @@ def write(sweep: Sweep, table: pa.Table) -> None:
 
 def better(sweep: Sweep) -> Metrics:
     """Figures that the runs are ranked by, the most telling first, and which direction is better."""
-    found = [evaluation.find(name) for name in {p.config.evaluation.name: None for p in sweep.points}]
+    sections = {p.config.evaluation.to_json(): p.config.evaluation for p in sweep.points}
+    found = [evaluation.find(section) for section in sections.values()]
     named: Metrics = {name: way for one in found if one is not None for name, way in one.better.items()}
     return named
 

@@ -8,6 +8,8 @@ A checkpoint is a folder `checkpoints/STEP` with an item for each use, so that a
     config                  JSON: the config of the run
     checksums.json          of all these, see `integrity`
 
+`checkpoints/best` leads to the best one of a run that is evaluated as it trains; it stays among the newest.
+
 Orbax writes into a temporary folder and renames it, so a folder with a number for a name was whole once; what a
 killed process left behind is removed at the next start.  Whether it still is whole is asked before it is read.
 """
@@ -23,9 +25,10 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import LatestN
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 from ptdit_jax.training import integrity
+from ptdit_jax.training.best import Best
 from ptdit_jax.training.integrity import CheckpointError
 from ptdit_jax.training.state import TrainState, Tree
 
@@ -40,11 +43,13 @@ class Progress:
       step: steps done.
       key: data of the run's random key, a tuple of uint32 values.
       data: state of the data iterator after `step` batches; the same on every process.
+      best: step of the best checkpoint so far and its figure, where the run is evaluated.
     """
 
     step: int
     key: tuple[int, ...]
     data: dict[str, Any]
+    best: tuple[int, float] | None = None
 
 
 class Checkpoints:
@@ -64,8 +69,9 @@ class Checkpoints:
             damaged and `on_damage` is "stop" or none is whole.
         """
         self.folder = folder.absolute()
+        self._best = Best(self.folder)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=LatestN(keep or None),
+            preservation_policy=AnyPreservationPolicy([LatestN(keep or None), self._best]),
             cleanup_tmp_directories=True,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
@@ -108,7 +114,7 @@ class Checkpoints:
         items = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         items["progress"] = ocp.args.JsonSave(dataclasses.asdict(progress))
         items["config"] = ocp.args.JsonSave(config)
-        self._saving = progress.step
+        self._saving, self._best.step = progress.step, progress.best and progress.best[0]
         args = ocp.args.Composite(**items)
         self._guarded("written", lambda: self._manager.save(progress.step, args=args, force=True))
 
@@ -130,6 +136,8 @@ class Checkpoints:
         if self._saving is not None:
             self._guarded("written", self._manager.wait_until_finished)
             self._good, self._saving = self._saving, None
+            if self._lock is not None:
+                self._best.point()
 
     def restore(self, abstract: TrainState) -> tuple[TrainState, Progress]:
         """The last checkpoint.
@@ -149,7 +157,13 @@ class Checkpoints:
         with integrity.reading(path):
             restored = self._manager.restore(self._good, args=args)
             progress = restored["progress"]
-            progress = Progress(progress["step"], tuple(progress["key"]), progress["data"])
+            best = progress.get("best")
+            progress = Progress(
+                progress["step"], tuple(progress["key"]), progress["data"], best and tuple(best)
+            )
+            self._best.step = best and best[0]
+            if self._lock is not None:
+                self._best.point()
         emas = {name: restored[name] for name in abstract.emas}
         return TrainState(**restored["train"], params=restored["params"], emas=emas), progress
 

@@ -1,5 +1,6 @@
 """What a run tells: `metrics.csv` (a row a step), TensorBoard and the log (every `log_every` steps), and the bar.
 
+Columns that only some steps have, such as `evaluation_...`, are empty in the other rows.
 `metrics.csv` holds only what is a function of the config and the data, so a resumed run writes the same bytes
 as an uninterrupted one; speeds go to TensorBoard and to the bar.
 """
@@ -53,14 +54,15 @@ class CsvLog:
         self.file.truncate(len(kept))
         self.file.seek(len(kept))
 
-    def write(self, step: int, values: dict[str, np.ndarray]) -> None:
-        """Append a row; float32 values are written in the fewest digits that read back the same.
+    def write(self, step: int, values: dict[str, np.ndarray | None]) -> None:
+        """Append a row; float32 values are written in the fewest digits that read back the same, None as nothing.
 
         Raises:
           ValueError: the values have other names than the rows before.
         """
         columns = ["step", *values]
-        row = ",".join([str(step), *(str(np.float32(value)) for value in values.values())]) + "\n"
+        cells = ("" if value is None else str(np.float32(value)) for value in values.values())
+        row = ",".join([str(step), *cells]) + "\n"
         if self.columns is None:
             self.columns = columns
             row = ",".join(columns) + "\n" + row
@@ -162,7 +164,17 @@ class Progress:
     process waited for, see `waiting`, each over the steps since the point before.
     """
 
-    def __init__(self, workdir: Path, *, step: int, steps: int, work: Work, log_every: int, active: bool):
+    def __init__(
+        self,
+        workdir: Path,
+        *,
+        step: int,
+        steps: int,
+        work: Work,
+        log_every: int,
+        active: bool,
+        seldom: Sequence[str] = (),
+    ):
         """Start after `step`.
 
         Args:
@@ -172,11 +184,12 @@ class Progress:
           work: of a step, for the speeds.
           log_every: steps between points on TensorBoard, and between lines where there is no terminal for the bar.
           active: False on all processes but one, which then write and show nothing.
+          seldom: names of figures that only some steps have.
 
         Raises:
           ValueError: see `CsvLog`.
         """
-        self.workdir, self.active = workdir, active
+        self.workdir, self.active, self.seldom = workdir, active, seldom
         self.work, self.log_every = work, log_every
         self.marked_step, self.marked_time = step, time.perf_counter()
         self.since: list[Work] = []  # of the steps after that
@@ -212,8 +225,11 @@ class Progress:
             raise OSError(error.errno, what, str(self.workdir)) from error
 
     def _write(self, step: int, values: dict[str, np.ndarray]) -> None:
-        values = {"loss": values["loss"], **values}  # the loss first
-        self.csv.write(step, values)
+        found = {name: values[name] for name in self.seldom if name in values}
+        values = {"loss": values["loss"]} | {name: v for name, v in values.items() if name not in found}
+        self.csv.write(step, values | {name: found.get(name) for name in self.seldom})
+        if found:
+            self.board.add(step, {name.replace("_", "/", 1): float(value) for name, value in found.items()})
         if step % self.log_every == 0 or step == self.bar.total:
             points = {f"train/{name}": float(value) for name, value in values.items()}
             self.board.add(
@@ -243,6 +259,13 @@ class Progress:
         began = time.perf_counter()
         yield
         self.waited[what] += time.perf_counter() - began
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        """Counts the time inside to no step: something else is done."""
+        began = time.perf_counter()
+        yield
+        self.marked_time += time.perf_counter() - began
 
     def say(self, text: str) -> None:
         """A line on the screen that leaves the bar whole."""

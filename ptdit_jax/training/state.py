@@ -65,3 +65,8 @@ def create(
 def update_ema(ema: Tree, params: Tree, decay: float) -> Tree:
     """One step of an average, ema + (1 - decay)·(params - ema): rounds less than a sum of two products."""
     return jax.tree.map(lambda e, p: e + (1.0 - decay) * (p - e), ema, params)
+
+
+def averaged(state: TrainState, decay: float) -> Tree:
+    """The average of a decay; the parameters themselves where there is none, as of 0."""
+    return state.emas.get(ema_name(decay), state.params)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ptdit_jax import cli
 from ptdit_jax.evaluate import __main__ as evaluate
-from ptdit_jax.evaluate import images
+from ptdit_jax.evaluation import network, pictures
 from ptdit_jax.metrics import manifold
 from tests.features import published
 from tests.models.tiny import FAST
@@ -40,14 +40,14 @@ def place(tmp_path_factory):
 def fast():
     """A program that compiles fast, once."""
     with pytest.MonkeyPatch.context() as patch:
-        jit = evaluate.jax.jit
+        jit = network.jax.jit
         kept = {}
 
         def once(function, **options):
             kept.setdefault(function, jit(function, compiler_options=FAST, **options))
             return kept[function]
 
-        patch.setattr(evaluate.jax, "jit", once)
+        patch.setattr(network.jax, "jit", once)
         patch.setattr(cli, "enable_compilation_cache", lambda: None)
         yield
 
@@ -57,7 +57,7 @@ def run(place, *words):
     out = place / "figures.json"
     out.unlink(missing_ok=True)
     weights = f"--inception={place / 'pt_inception.pth'}"
-    code = cli.run(lambda: evaluate.main(evaluate.parse([weights, "--batch=3", f"--out={out}", *words])))
+    code = cli.run(lambda: evaluate.main(evaluate.parse([weights, "--together=3", f"--out={out}", *words])))
     return code, json.loads(out.read_text()) if out.exists() else None
 
 
@@ -129,7 +129,7 @@ def test_distances_of_images_of_a_folder_and_of_a_written_reference(place, capsy
             "mu (3,) and sigma (3, 3) must be of 2048",
         ),
         (("--samples=PLACE/samples.npz", "--reference=PLACE/plain.npz", "--metrics=recall"), "has no arr_0"),
-        (("--samples=PLACE/samples.npz", "--metrics=is", "--batch=0"), "--batch=0 must be at least 1"),
+        (("--samples=PLACE/samples.npz", "--metrics=is", "--together=0"), "--together=0 must be at least 1"),
         (("--samples=PLACE/pt_inception.pth", "--metrics=is"), "is no .npz with arr_0"),
         (
             ("--samples=PLACE/samples.npz", "--reference=PLACE/reference/000.png"),
@@ -155,10 +155,10 @@ def test_pictures_of_other_sizes_or_modes_are_a_line(tmp_path):
     for name, size in (("a", (4, 4)), ("b", (4, 5))):
         Image.new("RGB", size).save(tmp_path / f"{name}.png")
     Image.new("RGB", (9, 9)).save(tmp_path / "summary.png")  # of `sample.many`, no sample
-    found = images.find(tmp_path, "--samples")
+    found = pictures.find(tmp_path, "--samples")
     assert (found.count, found.size) == (2, (4, 4))
     with pytest.raises(ValueError, match=r"b\.png has 5x4 pixels, the others 4x4"):
-        list(found.parts(2, 8))
+        found.read(np.arange(2))
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a\.png is of mode L; it must be RGB"):
-        images.find(tmp_path, "--samples")
+        pictures.find(tmp_path, "--samples")

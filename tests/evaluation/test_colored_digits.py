@@ -6,7 +6,7 @@ import pytest
 from configs import common
 from data_pipelines.demos import words
 from data_pipelines.demos.digits import FACTS, MOVING_FACTS
-from ptdit_jax.evaluation import EVALUATIONS, colored_digits, find, ink
+from ptdit_jax.evaluation import EVALUATIONS, colored_digits, ink
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,6 @@ def test_configs_that_cannot_be_judged_are_refused():
     config = common.get_config()
     config.evaluation.count = 29
     for name in ("colored_digits", "directed_digits"):
-        problems = list(find(name).check(config))
+        problems = list(EVALUATIONS[name].check(config))
         assert problems[0].startswith(f"evaluation.name='{name}' judges data.name='{name}'")
         assert problems[1] == "evaluation.count=29 must be at least 30"

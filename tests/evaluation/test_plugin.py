@@ -10,7 +10,7 @@ from ptdit_jax import config as rules
 from ptdit_jax import evaluation
 from ptdit_jax.evaluation.distribution import compare
 
-KNOWN = "'digits', 'colored_digits', 'directed_digits', 'solids'"
+KNOWN = "'digits', 'colored_digits', 'directed_digits', 'solids', 'inception'"
 MODULE = """
 import numpy as np
 from ptdit_jax.evaluation import by_features
@@ -30,8 +30,15 @@ def module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
 
+def section_of(name):
+    """The `evaluation` section of a config with a name."""
+    section = c2i_digits.get_config().evaluation
+    section.name = name
+    return section
+
+
 def test_features_are_compared_with_the_real_ones(module):
-    mine = evaluation.find("judges_of_mine:mine")
+    mine = evaluation.find(section_of("judges_of_mine:mine"))
     assert mine is not None
     samples = np.random.default_rng(2).normal(size=(30, 1, 1, 8, 8))
     weights, real = (
@@ -62,7 +69,7 @@ def test_features_are_compared_with_the_real_ones(module):
 )
 def test_a_judge_that_is_none_is_refused(module, name, message):
     with pytest.raises(ValueError, match=message):
-        evaluation.find(name)
+        evaluation.find(section_of(name))
 
 
 def test_a_config_is_held_to_the_rules_of_its_judge_where_its_data_are(module):

@@ -8,7 +8,7 @@ from configs import t2i_demo
 from data_pipelines import open_source
 from data_pipelines.text import caption_of
 from ptdit_jax import evaluation
-from ptdit_jax.experiment import live_text, results
+from ptdit_jax.experiment import judging, live_text
 
 
 def test_a_judge_with_a_source_is_asked_its_captions_and_facts(monkeypatch):
@@ -20,8 +20,8 @@ def test_a_judge_with_a_source_is_asked_its_captions_and_facts(monkeypatch):
 
     monkeypatch.setattr(live_text, "encode", encode)
     experiment = types.SimpleNamespace(text=(48, 128), classes=None)
-    source = evaluation.find("colored_digits").source(config.data)
-    asked = results.ask(config, experiment, 9)
+    source = evaluation.find(config.evaluation).source(config.data)
+    asked = judging.ask(config, experiment, 9)
     assert said == [caption_of(source[record]) for record in range(9)]
     assert asked.facts.tolist() == [source.facts(record).tolist() for record in range(9)]
     assert asked.facts[:, 0].tolist() == [0, 0, 1] * 3
@@ -29,7 +29,7 @@ def test_a_judge_with_a_source_is_asked_its_captions_and_facts(monkeypatch):
 
     config.evaluation.name = "none"
     said.clear()
-    asked = results.ask(config, experiment, 4)
+    asked = judging.ask(config, experiment, 4)
     assert asked.facts is None
     data = open_source(config.data)
     assert said == [data.caption(record) for record in range(4)]

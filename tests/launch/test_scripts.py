@@ -17,6 +17,7 @@ from tests.training.runs import ROOT
 
 SCRIPTS = (
     "encode.sh",
+    "evaluate.sh",
     "ingest.sh",
     "launcher.sh",
     "run.sh",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ptdit_jax import cli
 from ptdit_jax.encoders import text
-from ptdit_jax.experiment import decoding, results
+from ptdit_jax.experiment import decoding, judging, results
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.decoding import Decoder
 from ptdit_jax.parallel.mesh import make_mesh
@@ -233,7 +233,7 @@ def test_a_run_ends_with_pictures_of_its_autoencoder(tmp_path, folder, monkeypat
     config = latent(folder, sampling__count=2, evaluation__name="none")
     images = np.random.default_rng(0).standard_normal((2, 4, 1, 8, 8)).astype(np.float32)
     monkeypatch.setattr(results, "generate", lambda *args, **options: images)
-    monkeypatch.setattr(results, "ask", lambda *args: results.Asked(np.arange(2), None, None))
+    monkeypatch.setattr(results, "ask", lambda *args: judging.Asked(np.arange(2), None, None))
     (tmp_path / "metrics.csv").write_text("step,loss\n1,0.5\n")
     results.finish(config, tmp_path, build(config), None, make_mesh({"data": -1}))
     with Image.open(tmp_path / "samples.png") as image:

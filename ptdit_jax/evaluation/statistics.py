@@ -5,7 +5,7 @@ Shapes: N images, D = 2048 pooled and S = 2023 spatial features.
 
 import dataclasses
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,6 @@ from ptdit_jax.metrics import Gaussian, InceptionScore, Moments
 FILE = {"fid": ("mu", "sigma"), "sfid": ("mu_s", "sigma_s")}
 """Arrays of ADM's file of statistics that a figure takes."""
 SIZES = {"fid": inception.FEATURES, "sfid": 17 * 17 * inception.SPATIAL_CHANNELS}
-
-Extract = Callable[[np.ndarray], inception.Features]
-"""uint8 (n, H, W, 3) -> features."""
 
 
 @dataclasses.dataclass
@@ -40,14 +37,13 @@ class Statistics:
     pooled: np.ndarray | None = None
 
 
-def of_images(
-    parts: Iterable[np.ndarray], extract: Extract, wanted: set[str], *, split: int, biased: bool = False
+def of_features(
+    parts: Iterable[inception.Features], wanted: set[str], *, split: int, biased: bool = False
 ) -> Statistics:
-    """Look at images, a part at a time.
+    """Gather what figures need, a part of the images at a time.
 
     Args:
-      parts: uint8 (n, H, W, 3).
-      extract: the network.
+      parts: features of n images each.
       wanted: "fid", "sfid", "is", "pairs": what is gathered.
       split: images of a split of the Inception score.
       biased: covariances are divided by N.
@@ -58,9 +54,8 @@ def of_images(
     moments = {name: Moments.none(SIZES[name]) for name in FILE if name in wanted}
     score = InceptionScore(split) if "is" in wanted else None
     kept, count = [], 0
-    for part in parts:
-        found = extract(part)
-        count += len(part)
+    for found in parts:
+        count += len(found.pooled)
         for name, features in (("fid", found.pooled), ("sfid", found.spatial)):
             if name in moments:
                 moments[name] += Moments.of(features)
@@ -78,8 +73,12 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return grown / grown.sum(axis=1, keepdims=True)
 
 
-def read(path: Path) -> Statistics:
+def read(path: Path, flag: str) -> Statistics:
     """Means and covariances of ADM's file of statistics, as far as it has them; it may hold images, too.
+
+    Args:
+      path: of the `.npz`.
+      flag: the flag or field that named it, for messages.
 
     Raises:
       ValueError: it is no .npz, or an array has another shape.
@@ -87,7 +86,7 @@ def read(path: Path) -> Statistics:
     """
     found = {}
     if not zipfile.is_zipfile(path):
-        raise ValueError(f"--reference={path} is no .npz")
+        raise ValueError(f"{flag}={path} is no .npz")
     with np.load(path, allow_pickle=False) as arrays:
         for name, (mean, covariance) in FILE.items():
             if mean not in arrays.files or covariance not in arrays.files:
@@ -96,7 +95,7 @@ def read(path: Path) -> Statistics:
             size = SIZES[name]
             if each.mean.shape != (size,) or each.covariance.shape != (size, size):
                 raise ValueError(
-                    f"--reference={path}: {mean} {each.mean.shape} and {covariance} {each.covariance.shape} must be of "
+                    f"{flag}={path}: {mean} {each.mean.shape} and {covariance} {each.covariance.shape} must be of "
                     f"{size} features"
                 )
             found[name] = each

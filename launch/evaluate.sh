@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Sets up .venv where needed, then judges samples, drawing them first if asked.  See usage below.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/launcher.sh"
+
+usage() {
+    cat <<USAGE
+Usage: launch/evaluate.sh (--checkpoint DIR | --samples PATH) --reference REF --inception FILE [OPTION...] [ARGUMENT...]
+
+Makes .venv in the repository, installs the pinned requirements once, and runs
+    python -m ptdit_jax.evaluate ARGUMENT...
+from the root of the repository, so relative paths start there.  Run again, it draws only what is not there.
+
+$LAUNCH_USAGE
+  --max-restarts N     start again, up to N times, after a process has failed or was lost; samples that are made stay
+                       made; not after exit codes 0, 2 (command wrong), 130 and 143 (stopped as asked)
+  --help               this text
+
+Arguments ('python -m ptdit_jax.evaluate --help' has all):
+
+  --checkpoint DIR     a run's folder, or --from-release WEIGHTS --text-encoder DIR --vae DIR
+  --samples PATH       ADM's .npz or a folder; with --checkpoint the folder that is drawn into
+  --reference PATH     what they are compared with
+  --inception FILE     weights of Inception-v3
+  --metrics NAMES      fid,sfid,is,precision,recall,kid
+  --count K            samples of a model without text (50,000), or of each prompt
+$PLACE_USAGE
+  --step-timeout S     seconds that one group of samples may take before it counts as hung
+
+Exit codes: docs/launch.md.
+Environment: PTDIT_PYTHON, the Python (3.11 or newer) to make .venv with.
+USAGE
+}
+
+parse_launch "$@"
+launch evaluation ptdit_jax.evaluate

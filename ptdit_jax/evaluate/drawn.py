@@ -1,0 +1,56 @@
+"""Samples that are drawn to be judged, as `ptdit_jax.sample.many` draws them."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ptdit_jax.processes import distributed
+from ptdit_jax.sample import folder, many, request
+
+DAY = 24 * 3600.0  # seconds that the processes wait for the slowest
+COUNT = 50_000  # samples of a model without text, as FID-50K has them
+FOLDER = "judged"  # within the run's
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is drawn and how, and how many are judged."""
+    request.add_options(parser)
+    parser.set_defaults(count=None)
+
+
+def is_asked(args: argparse.Namespace) -> bool:
+    """Whether samples are to be drawn."""
+    return args.checkpoint is not None or args.from_release is not None
+
+
+def check(args: argparse.Namespace) -> None:
+    """Look at the options of drawing, and fill in the folder and the number of samples.
+
+    Raises:
+      ValueError: one is wrong, or the folder cannot be guessed.
+    """
+    if not is_asked(args):
+        return
+    request.check(args)
+    if args.count is None:
+        args.count = COUNT if args.prompts is None else 1
+    if args.samples is None and args.checkpoint is None:
+        raise ValueError("--samples is missing: the folder that the samples are drawn into")
+    if args.samples is None:
+        run = (
+            args.checkpoint.parent.parent if args.checkpoint.parent.name == "checkpoints" else args.checkpoint
+        )
+        args.samples = run / FOLDER
+
+
+def draw(args: argparse.Namespace, launch: distributed.Launch) -> int:
+    """Draw what is not there; returns the exit code of `sample.many`."""
+    asked = argparse.Namespace(**vars(args) | {"out": args.samples, "npz": None})
+    return many.main(asked, launch, flag="--samples")
+
+
+def settings(path: Path) -> dict[str, Any] | None:
+    """How the samples of a folder were made, where `sample.many` made them."""
+    place = path / folder.Folder.PLAN
+    return json.loads(place.read_text()) if place.is_file() else None
