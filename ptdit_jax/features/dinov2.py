@@ -4,9 +4,10 @@ Fréchet distances in this space follow what people see more closely than in Inc
 of `transformers` with a Dinov2Model is read: config.json, weights, preprocessor_config.json.  Everything is in float32
 on every device.
 
-Published folders prepare 224 pixels a side and have positions for 518: these are resized as `transformers` does,
-bicubic with a = -0.75 and no filter.  The authors' own code adds 0.1 to the count of patches there, so its features
-differ.
+Published folders prepare 224 pixels a side and have positions for 518: these are resized, bicubic with a = -0.75 and
+no filter.  Two ways are in use, whose features differ (see `load`): that of `transformers`, whose folders resize to 256
+and crop, and that of the code of arXiv 2306.04675 (dgm-eval), by which FD-DINOv2 is published: with ViT-L/14, pictures
+resized to 224x224 at once, and positions as the network's authors resize them, with 0.1 added to the count of patches.
 
 Shapes: N pictures, H rows, W columns, h and w patches of each, D width and features.
 """
@@ -28,6 +29,7 @@ from ptdit_jax.features.folder import Section
 from ptdit_jax.features.preparation import Preparation
 
 NOT_NEEDED = ("embeddings.mask_token",)  # of its training
+OFFSET = 0.1  # patches, of the authors' code
 CUBIC = -0.75  # a of Keys' kernel (1981), as PyTorch has it
 LAYER = "encoder.layer.{}."
 BOTH = {
@@ -48,6 +50,8 @@ MLP = {"up": "mlp.fc1", "down": "mlp.fc2"}
 SWIGLU = {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
 SWIGLU_IN, SWIGLU_OUT = "mlp.weights_in", "mlp.weights_out"
 """Names of published files: the first holds gate and up, one above the other, the second down."""
+PAPER = Preparation(side=(224, 224), crop=None, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+"""Of dgm-eval (arXiv 2306.04675)."""
 Params = dict[str, Any]
 """Parts by name, all float32: "blocks" (see `transformer.Blocks`) and what is around them."""
 
@@ -62,6 +66,7 @@ class Architecture:
       biased: whether query, key and value have biases.
       side: pixels of a side of the pictures that there are positions for.
       patch: pixels of a side of a patch.
+      offset: patches that are added to their count where positions are resized; see `resized`.
     """
 
     blocks: transformer.Architecture
@@ -69,6 +74,7 @@ class Architecture:
     biased: bool
     side: int
     patch: int
+    offset: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,21 +112,27 @@ class Dinov2:
 # --- the folder
 
 
-def load(folder: Path) -> tuple[Dinov2, str]:
+def load(folder: Path, *, as_paper: bool = False) -> tuple[Dinov2, str]:
     """The network of a folder, and a checksum of its weights, sizes and preparation: sha256, hex.
 
     The checksum is the same for .safetensors and .bin, in one file or several.
+
+    Args:
+      folder: see above.
+      as_paper: prepare pictures and resize positions as dgm-eval does; the folder needs no preprocessor_config.json
+        then.  Otherwise as `transformers` does.
 
     Raises:
       ValueError: a field or a tensor is wrong; names it, its value or shape and the one it must have.
       OSError: a file is missing.
     """
     arch = read_architecture(folders.config(folder, "dinov2"))
-    prepare = preparation.read(folder)
+    arch = dataclasses.replace(arch, offset=OFFSET if as_paper else 0.0)
+    prepare = PAPER if as_paper else preparation.read(folder)
     tensors, where = folders.open_weights(folder)
     recent = any(f".{RECENT['query']}." in name for name in tensors)
     arrays = folders.take(tensors, shapes(arch, recent=recent), where, ignored=NOT_NEEDED)
-    arrays = arrays if recent else _renamed(arrays, arch)
+    arrays = arrays if recent else _renamed(arrays)
     facts = {"architecture": dataclasses.asdict(arch), "preparation": dataclasses.asdict(prepare)}
     return Dinov2(arch, to_params(arrays, arch), prepare), folders.digest(arrays, facts)
 
@@ -187,7 +199,7 @@ def shapes(arch: Architecture, *, recent: bool = False) -> dict[str, tuple[int, 
     return {name: shape for name, shape in found.items() if name not in absent}
 
 
-def _renamed(tensors: Mapping[str, np.ndarray], arch: Architecture) -> dict[str, np.ndarray]:
+def _renamed(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Tensors of published files by the recent names."""
     found = {}
     for name, tensor in tensors.items():
@@ -228,7 +240,7 @@ def apply(arch: Architecture, params: Params, pixels: jax.Array) -> jax.Array:
     height, width = (size // arch.patch for size in pixels.shape[1:3])
     x = transformer.patches(pixels.astype(jnp.float32), kernel, arch.patch) + bias
     first = jnp.broadcast_to(params["class"], (len(x), 1, arch.blocks.width))
-    x = jnp.concatenate([first, x], axis=1) + resized(params["position"], height, width)  # (N, 1 + hw, D)
+    x = jnp.concatenate([first, x], axis=1) + resized(params["position"], height, width, arch.offset)
     x = transformer.run(arch.blocks, params["blocks"], x)
     return transformer.norm(params["norm"], x[:, 0], arch.blocks.epsilon)
 
@@ -236,13 +248,14 @@ def apply(arch: Architecture, params: Params, pixels: jax.Array) -> jax.Array:
 _apply = functools.partial(jax.jit, static_argnums=0)(apply)
 
 
-def resized(position: jax.Array, height: int, width: int) -> jax.Array:
+def resized(position: jax.Array, height: int, width: int, offset: float = 0.0) -> jax.Array:
     """The positions of a square, resized to another grid of patches.
 
     Args:
       position: (1 + n², D) float32, that of the class token first.
       height: h.
       width: w.
+      offset: see `cubic`.
 
     Returns:
       (1 + hw, D) float32; the same where h = w = n.
@@ -251,23 +264,23 @@ def resized(position: jax.Array, height: int, width: int) -> jax.Array:
     if height == width == side:
         return position
     grid = position[1:].reshape(side, side, -1)
-    rows, columns = (jnp.asarray(cubic(side, size), jnp.float32) for size in (height, width))
+    rows, columns = (jnp.asarray(cubic(side, size, offset), jnp.float32) for size in (height, width))
     made = jnp.einsum("hi,ijd,wj->hwd", rows, grid, columns, precision=lax.Precision.HIGHEST)
     return jnp.concatenate([position[:1], made.reshape(height * width, -1)])
 
 
-def cubic(size: int, wanted: int) -> np.ndarray:
+def cubic(size: int, wanted: int, offset: float = 0.0) -> np.ndarray:
     """The matrix (wanted, size) float64 of a bicubic resize along an axis, as PyTorch's without `antialias`.
 
-    Pixel i of the result lies at (i + 1/2) size / wanted - 1/2; what lies outside is the pixel of the edge.
+    Pixel i of the result lies at (i + 1/2) size / (wanted + offset) - 1/2; what lies outside is the pixel of the edge.
     """
-    place = (np.arange(wanted) + 0.5) * size / wanted - 0.5
+    place = (np.arange(wanted) + 0.5) * size / (wanted + offset) - 0.5
     low = np.floor(place).astype(int)
     found = np.zeros((wanted, size))
-    for offset in range(-1, 3):
-        far = np.abs(place - (low + offset))
+    for step in range(-1, 3):
+        far = np.abs(place - (low + step))
         near = ((CUBIC + 2) * far - (CUBIC + 3)) * far**2 + 1
         beyond = CUBIC * (((far - 5) * far + 8) * far - 4)
-        index = np.clip(low + offset, 0, size - 1)
+        index = np.clip(low + step, 0, size - 1)
         np.add.at(found, (np.arange(wanted), index), np.where(far <= 1, near, beyond))
     return found

@@ -179,6 +179,33 @@ def test_old_configs_have_a_second_section(folder, tmp_path):
     assert (ours.vision.width, ours.side) == (32, 20)
 
 
+def test_defaults_and_published_sizes_are_those_of_transformers(tmp_path):
+    """ViT-B/32, whose fields a config may leave out, and ViT-L/14 at 336 pixels."""
+    sizes = {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    }
+    vision = sizes | {"image_size": 336, "patch_size": 14}
+    large = {"vision_config": vision, "text_config": {"hidden_size": 768, "num_attention_heads": 12}}
+    for facts in ({}, large | {"projection_dim": 768}):
+        towers.write(tmp_path / "config.json", {"model_type": "clip"} | facts)
+        arch = clip.read_architecture(clip.folders.config(tmp_path, "clip"))
+        config = transformers.CLIPConfig(**facts)
+        with torch.device("meta"):
+            wanted = {
+                name: tuple(it.shape) for name, it in transformers.CLIPModel(config).state_dict().items()
+            }
+        assert wanted.pop("logit_scale") == ()
+        assert clip.shapes(arch) == wanted
+        for ours, theirs in ((arch.text, config.text_config), (arch.vision, config.vision_config)):
+            assert ours.activation == theirs.hidden_act
+            assert ours.epsilon == theirs.layer_norm_eps
+            assert ours.heads == theirs.num_attention_heads
+        assert (arch.end, arch.length) == (config.text_config.eos_token_id, 77)
+
+
 # --- errors
 
 

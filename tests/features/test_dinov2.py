@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+import transformers
 from torch.nn import functional
 
 from ptdit_jax.features import dinov2
@@ -70,6 +71,31 @@ def test_a_bin_has_the_same_digest(network, loaded, tmp_path):
     assert dinov2.load(tmp_path / "dinov2")[1] != loaded[1]
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {},
+        {
+            "hidden_size": 1536,
+            "num_hidden_layers": 40,
+            "num_attention_heads": 24,
+            "use_swiglu_ffn": True,
+            "image_size": 518,
+        },
+    ],
+)
+def test_defaults_and_published_sizes_are_those_of_transformers(tmp_path, facts):
+    towers.write(tmp_path / "config.json", {"model_type": "dinov2"} | facts)
+    arch = dinov2.read_architecture(dinov2.folders.config(tmp_path, "dinov2"))
+    config = transformers.Dinov2Config(**facts)
+    with torch.device("meta"):
+        wanted = {name: tuple(it.shape) for name, it in transformers.Dinov2Model(config).state_dict().items()}
+    assert wanted.pop("embeddings.mask_token") == (1, arch.blocks.width)
+    assert dinov2.shapes(arch, recent=True) == wanted
+    assert arch.blocks.epsilon == config.layer_norm_eps
+    assert (arch.blocks.activation, arch.blocks.heads) == (config.hidden_act, config.num_attention_heads)
+
+
 def test_pictures_are_prepared_as_the_folder_says(loaded):
     images = np.random.default_rng(0).integers(0, 256, (2, 30, 41, 3)).astype(np.uint8)
     found = loaded[0].of_images(images)
@@ -85,6 +111,39 @@ def test_the_resize_of_positions_is_pytorchs(size, wanted):
         torch.from_numpy(line), (wanted, wanted), mode="bicubic", align_corners=False
     )
     np.testing.assert_allclose(matrix @ line[0, 0] @ matrix.T, made[0, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "wanted"), [(37, 16), (7, 4)])
+def test_the_resize_of_the_paper_is_pytorchs_by_a_factor(size, wanted):
+    line = np.random.default_rng(size).normal(size=(1, 1, size, size))
+    factor = (wanted + 0.1) / size
+    made = functional.interpolate(
+        torch.from_numpy(line), scale_factor=(factor, factor), mode="bicubic", align_corners=False
+    )
+    matrix = dinov2.cubic(size, wanted, 0.1)
+    np.testing.assert_allclose(matrix @ line[0, 0] @ matrix.T, made[0, 0], atol=1e-6)
+    assert np.abs(matrix - dinov2.cubic(size, wanted)).max() > 1e-3
+
+
+def test_features_as_the_paper_are_of_its_positions_and_pictures(network, loaded, tmp_path):
+    """Those of a network of transformers that has the resized positions for its own."""
+    folder = folder_of(network, tmp_path / "dinov2")
+    (folder / "preprocessor_config.json").unlink()
+    ours, digest = dinov2.load(folder, as_paper=True)
+    assert digest != loaded[1]
+    images = np.random.default_rng(0).integers(0, 256, (2, 90, 61, 3)).astype(np.uint8)
+    pixels = ours.prepare(images)
+    assert pixels.shape == (2, 224, 224, 3)
+    assert np.abs(pixels.mean()) < 0.3  # of noise around 127.5
+    small = pixels[:, :20, :20]
+    other, state = towers.dinov2(image_size=20), network.state_dict()
+    position = state["embeddings.position_embeddings"]
+    grid = position[:, 1:].reshape(1, 7, 7, -1).permute(0, 3, 1, 2)
+    grid = functional.interpolate(grid, scale_factor=(4.1 / 7, 4.1 / 7), mode="bicubic", align_corners=False)
+    position = torch.cat([position[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
+    other.load_state_dict(state | {"embeddings.position_embeddings": position})
+    check(other, ours, small)
+    assert np.abs(ours.features(small) - loaded[0].features(small)).max() > 1e-2
 
 
 # --- errors

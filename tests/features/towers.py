@@ -40,8 +40,9 @@ def clip(end=END, act="quick_gelu", **changes):
     shared = {"num_hidden_layers": 2, "hidden_act": act}
     text = {"hidden_size": 24, "intermediate_size": 40, "num_attention_heads": 3, "eos_token_id": end}
     text |= {"vocab_size": KNOWN, "max_position_embeddings": LENGTH, "bos_token_id": END - 1}
+    text |= {"layer_norm_eps": 0.02}  # enough to be seen, as below
     vision = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4}
-    vision |= {"image_size": 20, "patch_size": 6}  # 2 pixels of a side fill no patch
+    vision |= {"layer_norm_eps": 0.05, "image_size": 20, "patch_size": 6}  # 2 pixels of a side fill no patch
     sections = {"text_config": text | shared, "vision_config": vision | shared | changes}
     return drawn(transformers.CLIPModel(transformers.CLIPConfig(**sections, projection_dim=16)))
 
@@ -52,6 +53,7 @@ def dinov2(**changes):
         "hidden_size": 24,
         "num_hidden_layers": 2,
         "num_attention_heads": 3,
+        "layer_norm_eps": 0.02,
         "image_size": 35,
         "patch_size": 5,
     }
