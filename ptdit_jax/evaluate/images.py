@@ -7,13 +7,13 @@ import contextlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy
 from PIL import Image
 
-ARRAY = "arr_0"  # of ADM's file
+from ptdit_jax.evaluate import npz
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
@@ -40,7 +40,7 @@ class Images(NamedTuple):
           OSError: a file cannot be read.
         """
         if not self.files:
-            yield from _of_npz(self.path, count, rows)
+            yield from npz.parts(self.path, count, rows)
             return
         for first in range(0, count, rows):
             yield np.stack([self._picture(file) for file in self.files[first : min(first + rows, count)]])
@@ -88,47 +88,14 @@ def find(path: Path, flag: str) -> Images:
             raise ValueError(f"{flag}={path} holds no pictures ({', '.join(SUFFIXES)})")
         first = read_picture(files[0])
         return Images(path, len(files), (first.shape[0], first.shape[1]), files)
-    if not path.is_file():
-        raise FileNotFoundError(f"{flag}={path}: there is no such file or folder")
-    shape, dtype = _header(path, flag)
+    shape, dtype = npz.header(path, flag)
     if len(shape) != 4 or shape[-1] != 3 or dtype != np.uint8:
-        raise ValueError(f"{flag}={path}: {ARRAY} is {dtype} {shape}; it must be uint8 (N, H, W, 3)")
+        raise ValueError(f"{flag}={path}: {npz.ARRAY} is {dtype} {shape}; it must be uint8 (N, H, W, 3)")
     return Images(path, shape[0], (shape[1], shape[2]))
 
 
 def has_images(path: Path) -> bool:
     """Whether an `.npz` holds images, and is not one of statistics alone."""
     with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return f"{ARRAY}.npy" in archive.namelist()
+        return f"{npz.ARRAY}.npy" in archive.namelist()
     return False
-
-
-@contextlib.contextmanager
-def _opened(path: Path, flag: str) -> Iterator[tuple[Any, tuple[int, ...], np.dtype]]:
-    """The stream of the array behind its header, its shape and its dtype."""
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{ARRAY}.npy") as stream:
-            version = npy.read_magic(stream)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, is_fortran, dtype = read(stream)
-            if is_fortran:
-                raise ValueError(f"{flag}={path}: {ARRAY} is in Fortran's order; write it in C's")
-            yield stream, shape, dtype
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ValueError(f"{flag}={path} is no .npz with {ARRAY}: {error}") from error
-
-
-def _header(path: Path, flag: str) -> tuple[tuple[int, ...], np.dtype]:
-    with _opened(path, flag) as (_, shape, dtype):
-        return shape, dtype
-
-
-def _of_npz(path: Path, count: int, rows: int) -> Iterator[np.ndarray]:
-    with _opened(path, "file") as (stream, shape, dtype):
-        each = int(np.prod(shape[1:])) * dtype.itemsize
-        for first in range(0, count, rows):
-            together = min(rows, count - first)
-            content = stream.read(together * each)
-            if len(content) < together * each:
-                raise ValueError(f"{path} ends within its images")
-            yield np.frombuffer(content, dtype).reshape(together, *shape[1:])
