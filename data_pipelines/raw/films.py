@@ -5,6 +5,7 @@ Shapes: F frames, H rows, W columns.
 
 import bisect
 import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import IO, Any
@@ -71,6 +72,31 @@ def size(file: IO[bytes]) -> tuple[int, int]:
         if frame is None:
             raise Unusable("no_frames", "has no frame")
         return reader.upright_size(frame)
+
+
+def count(file: IO[bytes]) -> int:
+    """Returns how many frames a film has, by decoding it: what headers say is often wrong; see `read`."""
+    with _opened(file) as (container, stream):
+        return sum(1 for _ in _Frames(container, stream, MAX_PIXELS)._decoded())
+
+
+def numbered(file: IO[bytes], wanted: range) -> list[np.ndarray]:
+    """Decodes frames by their numbers from the start, and nothing after the last of them.
+
+    Args:
+        file: its bytes, open at their begin.
+        wanted: numbers that go up, from 0.
+
+    Returns:
+        (H, W, 3) uint8 of each frame that there is; fewer than wanted of a film that ends before.
+
+    Raises:
+        Unusable: see `read`.
+    """
+    with _opened(file) as (container, stream):
+        reader = _Frames(container, stream, MAX_PIXELS)
+        shown = itertools.islice(reader._decoded(), wanted.start, wanted.stop, wanted.step)
+        return [reader.pixels(frame) for frame in shown]
 
 
 def _sampled(reader: "_Frames", clip: Clip, make: Make) -> Iterator[np.ndarray]:

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptdit_jax.evaluation import npz, pictures, statistics
-from ptdit_jax.evaluation.network import Network
-from ptdit_jax.evaluation.statistics import Statistics
+from ptdit_jax.evaluation.statistics import Inception, Statistics
 from ptdit_jax.features import inception
 from ptdit_jax.metrics import frechet_distance, kernel_distance, manifold, precision_recall
 
@@ -52,7 +51,7 @@ def few(count: int, names: Sequence[str]) -> str | None:
 
 def reference_of(
     path: Path,
-    network: Network,
+    network: Inception,
     names: Sequence[str],
     *,
     flag: str,

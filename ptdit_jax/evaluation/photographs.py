@@ -15,8 +15,7 @@ import numpy as np
 
 from ptdit_jax.evaluation import figures, pictures
 from ptdit_jax.evaluation.interface import Evaluation
-from ptdit_jax.evaluation.network import Network
-from ptdit_jax.evaluation.statistics import Statistics
+from ptdit_jax.evaluation.statistics import Inception, Statistics
 from ptdit_jax.metrics.manifold import NEIGHBOURS
 from ptdit_jax.parallel.mesh import make_mesh
 
@@ -52,9 +51,9 @@ class Judge:
         self._section = section
 
     @functools.cached_property
-    def _network(self) -> Network:
+    def _network(self) -> Inception:
         mesh = make_mesh({"data": -1}, jax.local_devices())
-        return Network(Path(self._section.inception).expanduser(), mesh)
+        return Inception(Path(self._section.inception).expanduser(), mesh)
 
     @functools.lru_cache(maxsize=1)  # noqa: B019 - of one run, as long as it
     def _reference(self, size: tuple[int, int]) -> Statistics:

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from ptdit_jax import files
+from ptdit_jax.evaluation.network import TOGETHER, Network
+from ptdit_jax.evaluation.pictures import Pictures
 from ptdit_jax.features import inception
 from ptdit_jax.metrics import Gaussian, InceptionScore, Moments
+from ptdit_jax.metrics.classes import SPLIT
 
 FILE = {"fid": ("mu", "sigma"), "sfid": ("mu_s", "sigma_s")}
 """Arrays of ADM's file of statistics that a figure takes."""
@@ -35,6 +39,56 @@ class Statistics:
     gaussians: dict[str, Gaussian]
     score: InceptionScore | None = None
     pooled: np.ndarray | None = None
+
+
+class Inception:
+    """The network of the field's figures of pictures.
+
+    Attributes:
+      digest: sha256 of the weights' file, hex.
+    """
+
+    def __init__(self, path: Path, mesh: Mesh, together: int = TOGETHER):
+        """Read the weights.
+
+        Args:
+          path: see `inception.load`.
+          mesh: see `Network`.
+          together: pictures that a device looks at.
+
+        Raises:
+          ValueError: see `inception.load`.
+          OSError: likewise.
+        """
+        params, self.digest = inception.load(path)
+        self._network = Network(inception.apply, params, mesh, together)
+
+    def of(
+        self,
+        images: Pictures,
+        wanted: set[str],
+        *,
+        name: str | None,
+        count: int | None = None,
+        split: int = SPLIT,
+        biased: bool = False,
+    ) -> Statistics:
+        """Look at the first images of a set.
+
+        Args:
+          images: the set.
+          wanted: see `of_features`, as the rest.
+          name: of the bar; None for no bar.
+          count: of images; None: all.
+          split: see there.
+          biased: see there.
+
+        Raises:
+          ValueError: an image cannot be read, or a feature is not finite.
+          OSError: a file cannot be read.
+        """
+        found = self._network.over(images.read, images.count if count is None else count, name=name)
+        return of_features(found, wanted, split=split, biased=biased)
 
 
 def of_features(

@@ -8,8 +8,7 @@ in float32 on every device; the norms after them are folded into them when the f
 Shapes: N images, H rows, W columns, C channels.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ptdit_jax.features import resize
-from ptdit_jax.weight_files import reader
+from ptdit_jax.features import resize, stored
 
 SIDE = 299  # pixels of a side that the network sees
 FEATURES, CLASSES = 2048, 1008
@@ -161,11 +159,8 @@ def shapes() -> dict[str, tuple[int, ...]]:
     found: dict[str, tuple[int, ...]] = {}
     for name, conv, inputs in _convs():
         found[f"{name}.conv.weight"] = (conv.outputs, inputs, *conv.window)
-        found |= {f"{name}.bn.{part}": (conv.outputs,) for part in _NORM}
+        found |= {f"{name}.bn.{part}": (conv.outputs,) for part in stored.NORM}
     return found | {"fc.weight": (CLASSES, FEATURES), "fc.bias": (CLASSES,)}
-
-
-_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def _convs() -> Iterator[tuple[str, Conv, int]]:
@@ -194,36 +189,17 @@ def load(path: Path) -> tuple[Params, str]:
       ValueError: it holds something else; names the tensor, its shape and the one it must have.
       OSError: there is no such file.
     """
-    tensors, _ = reader.open_file(path)
-    wanted = shapes()
-    _check(tensors, wanted, path)
-    params: Params = {}
-    for name, *_ in _convs():
-        kernel = tensors[f"{name}.conv.weight"].read().astype(np.float64)
-        scale, shift, mean, variance = (
-            tensors[f"{name}.bn.{part}"].read().astype(np.float64) for part in _NORM
-        )
-        gain = scale / np.sqrt(variance + EPSILON)
-        folded = (kernel * gain[:, None, None, None]).transpose(2, 3, 1, 0)
-        params[name] = _pair(folded, shift - mean * gain)
+    tensors = stored.checked(path, shapes(), "Inception-v3 of FID")
+    params = {
+        name: _pair(*stored.folded(tensors, f"{name}.conv.weight", f"{name}.bn", EPSILON))
+        for name, *_ in _convs()
+    }
     params["fc"] = _pair(tensors["fc.weight"].read().T, tensors["fc.bias"].read())
-    with path.open("rb") as file:
-        return params, hashlib.file_digest(file, "sha256").hexdigest()
+    return params, stored.sha256(path)
 
 
 def _pair(kernel: np.ndarray, bias: np.ndarray) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(kernel, jnp.float32), jnp.asarray(bias, jnp.float32)
-
-
-def _check(tensors: Mapping[str, reader.Tensor], wanted: Mapping[str, tuple[int, ...]], path: Path) -> None:
-    for name, shape in wanted.items():
-        if name not in tensors:
-            raise ValueError(f"{path} lacks {name} {shape}: it is no Inception-v3 of FID")
-        if tensors[name].shape != shape:
-            raise ValueError(f"{path}: {name} is {tensors[name].shape} and must be {shape}")
-    more = [name for name in tensors if name not in wanted and not name.endswith(".bn.num_batches_tracked")]
-    if more:
-        raise ValueError(f"{path} holds {more[0]}, of which an Inception-v3 of FID has none")
 
 
 # --- the network

@@ -7,7 +7,7 @@ import types
 
 import torch
 
-from ptdit_jax.features import inception
+from ptdit_jax.features import i3d, inception
 
 
 def fidelity(name):
@@ -26,17 +26,22 @@ def torchmetrics(name):
 
 
 def inception_tensors():
+    """Random weights of Inception-v3."""
+    return random_tensors(inception.shapes(), last="fc.weight")
+
+
+def random_tensors(shapes, last):
     """Random weights whose activations neither vanish nor overflow, and norms that do something."""
     generator = torch.Generator().manual_seed(0)
     found = {}
-    for name, shape in inception.shapes().items():
+    for name, shape in shapes.items():
         value = torch.randn(shape, generator=generator)
-        if name.endswith("conv.weight"):
+        if name == last:
+            value *= 0.02
+        elif name.endswith(("conv.weight", "conv3d.weight")):
             value *= (2 / value[0].numel()) ** 0.5
         elif name.endswith(("running_var", "bn.weight")):
             value = 0.75 + 0.5 * torch.rand(shape, generator=generator)
-        elif name == "fc.weight":
-            value *= 0.02
         else:
             value *= 0.1
         found[name] = value
@@ -45,11 +50,24 @@ def inception_tensors():
 
 def inception_file(folder):
     """The file, as pytorch-fid has it: with the counters of the norms."""
-    tensors = inception_tensors()
+    return _saved(inception_tensors(), folder / "pt_inception.pth")
+
+
+def i3d_tensors():
+    """Random weights of Inception-3D."""
+    return random_tensors(i3d.shapes(), last="logits.conv3d.weight")
+
+
+def i3d_file(folder):
+    """The file, as VideoGPT has it."""
+    return _saved(i3d_tensors(), folder / "i3d_pretrained_400.pt")
+
+
+def _saved(tensors, path):
     means = [name for name in tensors if name.endswith("running_mean")]
     counters = {name.replace("running_mean", "num_batches_tracked"): torch.tensor(0) for name in means}
-    torch.save(tensors | counters, folder / "pt_inception.pth")
-    return folder / "pt_inception.pth"
+    torch.save(tensors | counters, path)
+    return path
 
 
 def inception_oracle(file, features):

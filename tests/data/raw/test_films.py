@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.raw import RawRecord, Unusable, decode, measure
-from data_pipelines.raw.films import _Frames
+from data_pipelines.raw.films import _Frames, count, numbered
 from data_pipelines.raw.media import Held
 from tests.data.raw.media import film, frames, number_of
 
@@ -105,6 +105,23 @@ def test_display_matrix_sets_upright():
     wide = film(np.concatenate([flat, flat], axis=2), rotation=90)
     assert measure(record(wide)) == (64, 32)
     assert decode(record(wide)).shape == (1, 64, 32, 3)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_frames_by_their_numbers_are_those_of_a_decoder_from_the_start(films, name):
+    found, _ = from_the_start(films[name])
+    assert count(io.BytesIO(films[name])) == 24
+    for wanted in (range(1), range(3, 20, 4), range(20, 40)):
+        pixels = numbered(io.BytesIO(films[name]), wanted)
+        assert [number_of(each) for each in pixels] == [k for k in wanted if k < 24]
+        for each, k in zip(pixels, wanted):
+            np.testing.assert_array_equal(each, found[k][1])
+
+
+@pytest.mark.parametrize("read", [count, lambda file: numbered(file, range(2))])
+def test_no_film_has_no_numbers(read):
+    with pytest.raises(Unusable, match="not_a_video: is text"):
+        read(io.BytesIO(b"no film"))
 
 
 def test_pixels_that_are_not_square_become_so():
