@@ -45,7 +45,7 @@ def validate(
       devices: number of devices the run has, to check `mesh` and `data.batch` against; None takes those of `machine`,
         and without one leaves that out.
       check_data: also open the data source and compare its channels, size and classes with the config, and look
-        at the files of "inception", and at an `evaluation.name` of the user's own.
+        at the files of judges by networks, and at an `evaluation.name` of the user's own.
       machine: what the config is for, see `size.training_problems`.
 
     Raises:
@@ -63,7 +63,7 @@ def validate(
             problems += check(config)
         problems += _paths(config, files.path if check_data else files.check)
         name = config.evaluation.name
-        if check_data or not (":" in name or name == evaluation.INCEPTION):
+        if check_data or not (":" in name or name in evaluation.by_networks.JUDGES):
             problems += _evaluation(config)
     if not problems and check_data:
         problems += _data(config, machine)

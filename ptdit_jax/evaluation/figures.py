@@ -87,10 +87,7 @@ def reference_of(
     if path.is_file() and not npz.has_array(path):
         raise ValueError(f"{flag}={path} has no arr_0, which {', '.join(names)} need: {sorted(lacking)}")
     found = pictures.find(path, flag, size=size if cut else None, names=chosen)
-    if found.size != size:
-        raise ValueError(
-            f"{flag}={path} has images of {found.size[0]}x{found.size[1]} pixels, the samples {size[0]}x{size[1]}"
-        )
+    pictures.check_size(found, size)
     seen = network.of(found, lacking, name=bar, biased=biased)
     return Statistics(seen.count, seen.gaussians | stored.gaussians, None, seen.pooled)
 

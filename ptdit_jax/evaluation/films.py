@@ -88,7 +88,7 @@ def find(path: Path, flag: str) -> Films:
         frames = _decoded(files[0], range(1))
         if not frames:
             raise ValueError(f"{files[0]} has no frame")
-        return Films(str(path), len(files), (frames[0].shape[0], frames[0].shape[1]), files=files)
+        return Films(f"{flag}={path}", len(files), (frames[0].shape[0], frames[0].shape[1]), files=files)
     return of_array(npz.mapped(path, flag), f"{flag}={path}: {npz.ARRAY}")
 
 

@@ -33,6 +33,7 @@ class Evaluation:
         `facts(record)`, (k,) int32; None for the data's own.
       takes: "data": (N, C, F, H, W) float32 in the range of the data, latents where the data are; "pictures": what is
         seen of them, (N, F, H, W, 3) uint8.
+      wants: "captions": the judge takes those (N,) in place of classes.
     """
 
     judge: Callable[[np.ndarray, np.ndarray | None], Report]
@@ -40,6 +41,7 @@ class Evaluation:
     check: Callable[[Any], Iterable[str]] = lambda config: ()
     source: Callable[[Any], Any] | None = None
     takes: Literal["data", "pictures"] = "data"
+    wants: Literal["labels", "captions"] = "labels"
 
 
 COMPARED: Mapping[str, Direction] = {

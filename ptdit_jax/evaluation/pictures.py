@@ -124,4 +124,19 @@ def find(
     if not files:
         raise ValueError(f"{flag}={path} holds no pictures ({', '.join(SUFFIXES)})")
     first = read_picture(files[0], size)
-    return Pictures(str(path), len(files), (first.shape[0], first.shape[1]), files, is_cut=size is not None)
+    return Pictures(
+        f"{flag}={path}", len(files), (first.shape[0], first.shape[1]), files, is_cut=size is not None
+    )
+
+
+def check_size(reference: Pictures, size: tuple[int, int]) -> None:
+    """See that what samples are compared with has their size (H, W).
+
+    Raises:
+      ValueError: it has another.
+    """
+    if reference.size != size:
+        raise ValueError(
+            f"{reference.where} has images of {reference.size[0]}x{reference.size[1]} pixels, the samples "
+            f"{size[0]}x{size[1]}"
+        )

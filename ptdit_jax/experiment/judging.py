@@ -38,12 +38,14 @@ class Asked:
       text: see there.
       labels: (N,) int32, the class of each, or None where the data have none.
       facts: (N, k) int32, for a judge whose `source` has them, else None.
+      captions: (N,) for a judge that wants them, else None.
     """
 
     numbers: np.ndarray
     text: tuple[np.ndarray, np.ndarray] | None
     labels: np.ndarray | None
     facts: np.ndarray | None = None
+    captions: list[str] | None = None
 
 
 def ask(config: Any, experiment: Experiment, count: int, mesh: Mesh | None = None) -> Asked:
@@ -69,7 +71,11 @@ def ask(config: Any, experiment: Experiment, count: int, mesh: Mesh | None = Non
     numbers = labels_in_turn(count, len(records))
     labels = None if source.classes is None else np.stack([record["label"] for record in records])[numbers]
     facts = None if given is None else np.stack([given.facts(i) for i in range(len(records))])[numbers]
-    return Asked(numbers, text, labels, facts)
+    captions = None
+    if judged is not None and judged.wants == "captions":
+        texts = [caption_of(record) for record in records]
+        captions = [texts[number] for number in numbers]
+    return Asked(numbers, text, labels, facts, captions)
 
 
 def judge(judged: evaluation.Evaluation, config: Any, samples: np.ndarray, asked: Asked) -> evaluation.Report:
@@ -83,7 +89,9 @@ def judge(judged: evaluation.Evaluation, config: Any, samples: np.ndarray, asked
     """
     if judged.takes == "pictures":
         samples = plots.to_uint8(np.moveaxis(Decoder(config)(samples), 1, -1))
-    wanted = asked.labels if asked.facts is None else asked.facts
+    wanted: Any = asked.labels if asked.facts is None else asked.facts
+    if judged.wants == "captions":
+        wanted = asked.captions
     with jax.default_matmul_precision("float32"):  # of networks that a judge may use
         return judged.judge(samples, None if wanted is None else wanted[: len(samples)])
 

@@ -13,7 +13,7 @@ import pytest
 
 from ptdit_jax import cli
 from ptdit_jax.evaluate import __main__ as evaluate
-from ptdit_jax.evaluate import drawn
+from ptdit_jax.evaluate import drawn, flags
 from ptdit_jax.experiment import sampling_steps
 from tests.convert import small
 from tests.features import published
@@ -43,7 +43,7 @@ def fast():
 
         def quick(function, **options):
             made = jit(function, **{"compiler_options": FAST} | options)
-            return kept.setdefault(function, made) if function.__name__ == "apply" else made
+            return kept.setdefault(function, made) if getattr(function, "__name__", "") == "apply" else made
 
         patch.setattr(sampling_steps.jax, "jit", quick)
         patch.setattr(cli, "enable_compilation_cache", lambda: None)
@@ -57,7 +57,7 @@ def words(place, *more, samples=None):
 
 
 def run(place, *more):
-    return cli.run(lambda: evaluate.main(evaluate.parse(words(place, *more))))
+    return cli.run(lambda: evaluate.main(flags.parse(words(place, *more), "x\n\ny")))
 
 
 def test_samples_are_drawn_once_and_judged_alike(place, capsys):
@@ -82,7 +82,7 @@ def test_samples_are_drawn_once_and_judged_alike(place, capsys):
 @pytest.mark.parametrize(
     ("more", "line"),
     [
-        (("--steps=0",), "sampling.steps=0 must be"),
+        (("--steps=0",), "sampling.steps is 0; it must be at least 1"),
         (("--prompts=a.txt",), "--prompts="),
         (("--inception=none.pth",), "--inception="),
         (("--reference=none.npz",), "--reference="),

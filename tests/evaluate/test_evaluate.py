@@ -9,6 +9,7 @@ from PIL import Image
 
 from ptdit_jax import cli
 from ptdit_jax.evaluate import __main__ as evaluate
+from ptdit_jax.evaluate import flags
 from ptdit_jax.evaluation import network, pictures
 from ptdit_jax.metrics import manifold
 from tests.features import published
@@ -57,7 +58,9 @@ def run(place, *words):
     out = place / "figures.json"
     out.unlink(missing_ok=True)
     weights = f"--inception={place / 'pt_inception.pth'}"
-    code = cli.run(lambda: evaluate.main(evaluate.parse([weights, "--together=3", f"--out={out}", *words])))
+    code = cli.run(
+        lambda: evaluate.main(flags.parse([weights, "--together=3", f"--out={out}", *words], "x\n\ny"))
+    )
     return code, json.loads(out.read_text()) if out.exists() else None
 
 
@@ -119,7 +122,7 @@ def test_distances_of_images_of_a_folder_and_of_a_written_reference(place, capsy
         (("--samples=PLACE/grey.npz", "--metrics=is"), r"arr_0 is uint8 (3, 20, 24, 1); it must be"),
         (("--samples=PLACE/samples.npz", "--metrics=is", "--count=7"), "--count=7: --samples="),
         (("--samples=PLACE/samples.npz",), "needs --reference"),
-        (("--samples=PLACE/samples.npz", "--metrics=fvd"), "--metrics=fvd must be of fid, sfid"),
+        (("--samples=PLACE/samples.npz", "--metrics=fids"), "--metrics=fids must be of fid, sfid"),
         (
             ("--samples=PLACE/samples.npz", "--reference=PLACE/wide.npz"),
             "has images of 20x25 pixels, the samples",

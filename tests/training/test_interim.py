@@ -97,7 +97,7 @@ def test_samples_that_are_not_finite_are_no_end(tiny, tmp_path, monkeypatch, cap
     config = tiny(**FIELDS | {"train__steps": 4})[0]
     train.main(config, tmp_path / "run")
     assert rows(tmp_path / "run")[-1]["evaluation_recognition"] == "nan"
-    assert "step 4: 3 of 40 samples are not finite" in capsys.readouterr().err
+    assert "step 4: 3 of 40 samples are not finite" in capsys.readouterr().out
     assert "best" not in runs.checkpoints(tmp_path / "run")
 
 
@@ -119,7 +119,7 @@ def test_other_figures_do_not_go_on_in_the_same_table(tiny):
             "evaluation.every=2: sampling.cache='magcache' is calibrated at the end",
         ),
         ({"evaluation__every": -1}, "evaluation.every=-1 must be at least 0"),
-        ({"evaluation__name": "inception"}, "evaluation.inception='' must be the file"),
+        ({"evaluation__name": "inception"}, "evaluation.weights='' must be those that"),
         (
             {"evaluation__name": "inception", "evaluation__metrics": ("fvd",)},
             "evaluation.metrics: 'fvd' is unknown",

@@ -1,0 +1,70 @@
+"""FD in DINOv2's space, FVD, CLIP score and CLIPSIM, as the command asks for them.
+
+All take the command line, the samples, how many of them count and all devices, and give the figures and what they
+depend on; they raise as `by_inception.judge`.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from ptdit_jax.evaluate import by_inception
+from ptdit_jax.evaluation import clips, films, fvd, pictures
+from ptdit_jax.evaluation.clip_space import Clip
+from ptdit_jax.evaluation.dinov2_space import Dinov2
+from ptdit_jax.evaluation.films import Films
+from ptdit_jax.evaluation.network import TOGETHER
+from ptdit_jax.evaluation.pictures import Pictures
+from ptdit_jax.metrics import frechet_distance
+
+Result = tuple[dict[str, Any], dict[str, Any]]
+"""The figures, and what they depend on."""
+
+
+def by_dinov2(args: argparse.Namespace, found: Pictures, count: int, mesh: Mesh) -> Result:
+    """The Fréchet distance in DINOv2's space."""
+    network = Dinov2(args.dinov2, mesh, args.together or TOGETHER)
+    _say("DINOv2", args.dinov2, network.digest)
+    size = found.size if args.cut else None
+    real = pictures.find(args.reference, "--reference", size=size, names=by_inception.chosen(args))
+    pictures.check_size(real, found.size)
+    reference = network.of(real, name="reference").gaussian(biased=args.biased)
+    samples = network.of(found, name="samples", count=count).gaussian(biased=args.biased)
+    told = {
+        "reference_count": real.count,
+        "dinov2_sha256": network.digest,
+        "covariance": "N" if args.biased else "N - 1",
+        "cut": args.cut,
+    }
+    return {"fd_dinov2": frechet_distance(reference, samples)}, told
+
+
+def by_i3d(args: argparse.Namespace, found: Films, count: int, mesh: Mesh) -> Result:
+    """FVD by the protocol `args.clips`."""
+    protocol = clips.preset(args.clips, count=count)
+    network = fvd.I3d(args.i3d, protocol, mesh, args.together or fvd.TOGETHER)
+    _say("Inception-3D", args.i3d, network.digest)
+    reference = network.of(films.find(args.reference, "--reference"), reference=True, name="reference")
+    samples = network.of(found, reference=False, name="samples")
+    told = {"i3d_sha256": network.digest, "clips": args.clips, **fvd.told(protocol, reference, samples)}
+    return {"fvd": fvd.fvd(reference, samples, protocol)}, told
+
+
+def by_clip(args: argparse.Namespace, found: Pictures | Films, captions: Sequence[str], mesh: Mesh) -> Result:
+    """CLIP score of pictures or CLIPSIM of films, of which as many count as there are captions."""
+    network = Clip(args.clip, mesh, args.together or TOGETHER)
+    _say("CLIP", args.clip, network.digest)
+    told = {"clip_sha256": network.digest}
+    if isinstance(found, Pictures):
+        return {"clip_score": network.score(found, captions, name="samples")}, told
+    value, frames = network.similarity(found, captions, name="samples")
+    return {"clipsim": value}, told | {"frames": frames}
+
+
+def _say(name: str, path: Path, digest: str) -> None:
+    if jax.process_index() == 0:
+        print(f"{name} of {path}, sha256 {digest}", flush=True)
