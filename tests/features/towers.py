@@ -2,6 +2,7 @@
 
 import json
 
+import safetensors.torch
 import torch
 import transformers
 
@@ -99,3 +100,22 @@ def save(network, folder, side, *, kind="CLIPImageProcessor", pickled=False):
     if network.config.model_type == "clip":
         write_tokenizer(folder)
     return folder
+
+
+def change(folder, changes):
+    """Change tensors of a folder, None takes one away."""
+    file = folder / "model.safetensors"
+    tensors = safetensors.torch.load_file(file)
+    for name, made in changes.items():
+        tensors[name] = None if made is None else made(tensors.get(name))
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    safetensors.torch.save_file(tensors, file)
+
+
+def edit(folder, **sections):
+    """Change fields of config.json."""
+    file = folder / "config.json"
+    facts = json.loads(file.read_text())
+    for name, value in sections.items():
+        facts[name] = facts[name] | value if isinstance(value, dict) else value
+    write(file, facts)
