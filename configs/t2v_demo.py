@@ -15,11 +15,11 @@ def get_config() -> ml_collections.ConfigDict:
     config = t2i_demo.get_config()
     config.data.name = "directed_digits"
     config.data.frames = 16
-    config.data.batch = 16
+    config.data.batch = 8
     config.compression.fixed = (4, 2, 2)
-    config.diffusion.shift_scale = 64.0  # r = 12 for 16 frames
-    config.optimizer.learning_rate = 1e-3
-    config.train.steps = 1500
+    config.diffusion.shift_scale = 52.0  # r = 10 for 16 frames
+    config.optimizer.learning_rate = 1.5e-3
+    config.train.steps = 3000
     config.train.ema_decays = (0.995,)
     config.checkpoint.every = 250
     config.sampling.steps = 15

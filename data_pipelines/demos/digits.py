@@ -48,7 +48,7 @@ _TABLES = {
     "direction": words.DIRECTIONS,
 }
 SMALLEST = 2 * DIGIT_SIDE  # pixels of a canvas
-SPEEDS = (0.6, 1.0)  # of a film: share of the longest straight way over the canvas that a digit goes
+SPEEDS = (0.4, 0.6)  # of a film: share of the longest straight way over the canvas that a digit goes
 
 
 class _Drawn:
@@ -168,8 +168,7 @@ class ColoredDigits(_Drawn):
 class DirectedDigits(_Drawn):
     """Films (3, F, H, W) of one digit that goes straight, in one of eight directions, and stays on the canvas.
 
-    Between pixels it is linear.  Its ground is said or usual, its place is drawn; the way goes through the
-    middle of the canvas, or beside it where the direction leaves room.
+    Between pixels it is linear.  Its ground is said or usual; the middle of its way is that of the canvas.
     """
 
     FACTS, TEMPLATES = MOVING_FACTS, MOVING_TEMPLATES
@@ -185,7 +184,7 @@ class DirectedDigits(_Drawn):
         free = height - self._side  # pixels that the corner of the digit can go
         direction = np.array(list(words.DIRECTIONS.values())[facts["direction"]])
         way = direction * rng.uniform(*SPEEDS) * free
-        start = rng.uniform(np.maximum(-way, 0), free - np.maximum(way, 0))
+        start = (free - way) / 2
         gain, shift = list(words.WEIGHTS.values())[facts["weight"]]
         canvas = np.zeros((height, height), np.float32)
         canvas[: self._side, : self._side] = np.clip(

@@ -121,7 +121,7 @@ def test_films_go_straight_and_lose_no_ink():
         steps = np.diff(middle, axis=0)
         np.testing.assert_allclose(steps, np.broadcast_to(steps[0], steps.shape), atol=2e-2)
         assert (np.sign(steps[0].round(2)) == list(words.DIRECTIONS.values())[direction]).all()
-        assert 0.6 * 12 - 0.1 <= abs(middle[-1] - middle[0]).max() <= 12 + 0.1
+        assert 0.4 * 12 - 0.1 <= abs(middle[-1] - middle[0]).max() <= 0.6 * 12 + 0.1
 
 
 def test_a_record_is_a_function_of_its_number():
