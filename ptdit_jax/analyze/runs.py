@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
@@ -183,8 +182,3 @@ def empty_caption(run: Run) -> null_text.NullText | None:
 def batches(count: int, size: int) -> list[np.ndarray]:
     """Numbers (size,) of each batch of N; the last is filled up with its last one, so that there is one program."""
     return [np.arange(first, first + size).clip(max=count - 1) for first in range(0, count, size)]
-
-
-def put(tree: Any, mesh: Mesh) -> Any:
-    """Arrays of the host on the first device of a mesh; None stays."""
-    return jax.device_put(tree, mesh.devices.flat[0])

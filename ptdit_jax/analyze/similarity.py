@@ -62,23 +62,22 @@ def attention_rows(scores: jax.Array, keys: jax.Array | None = None) -> jax.Arra
     return jax.nn.softmax(scores if keys is None else jnp.where(keys, scores, -jnp.inf), axis=-1)
 
 
-def similarity(p: jax.Array, q: jax.Array, *, is_same: bool) -> Similarity:
-    """Of all pairs of a token of p with one of q, one offset at a time, so that memory is that of the rows.
+def similarity(one: jax.Array, other: jax.Array, *, is_same: bool) -> Similarity:
+    """Of all pairs of a token of one with one of the other, an offset at a time, so that memory is that of the rows.
 
     Args:
-      p: (B, H, n, N) float32 rows with sum 1.
-      q: likewise.
+      one: (B, H, n, N) float32 rows with sum 1.
+      other: likewise.
       is_same: they are the same tokens, and a token makes no pair with itself.
     """
 
     def at(offset: jax.Array) -> Similarity:
-        other = jnp.roll(q, offset, axis=-2)
-        lengths = jnp.linalg.norm(p, axis=-1) * jnp.linalg.norm(other, axis=-1)
-        cosine = jnp.sum(p * other, axis=-1) / lengths
-        overlap = jnp.minimum(p, other).sum(axis=-1)
+        q = jnp.roll(other, offset, axis=-2)
+        cosine = jnp.sum(one * q, axis=-1) / (jnp.linalg.norm(one, axis=-1) * jnp.linalg.norm(q, axis=-1))
+        overlap = jnp.minimum(one, q).sum(axis=-1)
         return Similarity(cosine.mean(axis=(1, 2)), overlap.mean(axis=(1, 2)))
 
-    offsets = jnp.arange(int(is_same), p.shape[-2])
+    offsets = jnp.arange(int(is_same), one.shape[-2])
     return jax.tree.map(lambda each: each.mean(axis=0), jax.lax.map(at, offsets))
 
 

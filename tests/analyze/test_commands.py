@@ -11,8 +11,10 @@ from PIL import Image
 from data_pipelines import open_source
 from ptdit_jax import cli
 from ptdit_jax.analyze import __main__ as analyze
-from ptdit_jax.analyze import lattice, redundancy, runs
+from ptdit_jax.analyze import capture, lattice, redundancy, runs
 from ptdit_jax.analyze.borders import lattice as ratios
+from ptdit_jax.analyze.regions import regions
+from ptdit_jax.analyze.similarity import redundancy as redundancy_of
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import generate, labels_in_turn
 from ptdit_jax.parallel.mesh import make_mesh
@@ -25,8 +27,16 @@ def run(*words):
 
 
 def test_redundancy_of_a_run(saved, tmp_path, capsys):
-    place, _ = saved("dit", small())
-    words = ("--times=0.3,0.8", "--layers=1", "--count=3", "--batch=2", f"--out={tmp_path / 'out'}")
+    config = small()
+    place, params = saved("dit", config)
+    words = (
+        "--times=0.3,0.8",
+        "--layers=1",
+        "--count=3",
+        "--batch=2",
+        "--seed=4",
+        f"--out={tmp_path / 'out'}",
+    )
     assert run("redundancy", f"--checkpoint={place}", *words) == 0
     shown = capsys.readouterr().out
     assert "ema_0.9 of" in shown
@@ -38,44 +48,58 @@ def test_redundancy_of_a_run(saved, tmp_path, capsys):
     ]
     with (tmp_path / "out" / "redundancy.csv").open() as file:
         table = list(csv.DictReader(file))
-    assert [float(row["cosine_same"]) for row in table] == [row["cosine_same"] for row in rows]
-    for row in rows:
-        assert all(0 < row[name] <= 1 for name in redundancy.COLUMNS[3:])
+    for row, line in zip(rows, table, strict=True):
+        assert {name: str(value) for name, value in row.items()} == line
         assert f"{row['cosine_same']:.3f}" in shown
-    assert rows[0]["share"] + rows[1]["share"] == pytest.approx(1)
     for time in ("0.3", "0.8"):
         with Image.open(tmp_path / "out" / f"redundancy_t{time}.png") as picture:
             assert min(picture.size) > 100
 
+    # All records together, noised by hand.
+    records = runs.records(config, 3, seed=4)
+    x0 = np.stack([record["x"] for record in records])
+    x = 0.2 * x0 + 0.8 * np.random.default_rng(4).standard_normal(x0.shape, np.float32)
+    watching = jax.jit(capture.make_watching(config, lambda q, k: (q, k), [1]))
+    labels = np.array([record["label"] for record in records])
+    _, (q, k) = watching(params, x, np.full(3, 0.8, np.float32), labels)
+    found = redundancy_of(q[0], k[0], regions((1, 8, 8), (1, 2, 2), seed=4))
+    for row, same, other in (
+        (rows[2], found.same_far, found.other_far),
+        (rows[3], found.same_near, found.other_near),
+    ):
+        expected = [each.mean() for each in (same.cosine, other.cosine, same.overlap, other.overlap)]
+        np.testing.assert_allclose([row[name] for name in redundancy.COLUMNS[4:]], expected, atol=1e-4)
+    assert rows[2]["share"] == pytest.approx(float(found.far_share.mean()), abs=1e-4)
 
-def test_redundancy_is_that_of_each_record_alone(saved):
-    """The last batch is filled up, and what fills it does not count."""
-    place, _ = saved("dit", small())
-    for batch in (3, 2):
-        assert run("redundancy", f"--checkpoint={place}", "--times=0.5", "--count=3", f"--batch={batch}") == 0
-        figures = json.loads((place / "analysis" / "redundancy.json").read_text())["figures"]
-        found = np.array([[row[name] for name in redundancy.COLUMNS[3:]] for row in figures])
-        if batch == 3:
-            together = found
-    np.testing.assert_allclose(found, together, atol=1e-5)
 
-
-def test_redundancy_of_samples_and_of_a_text_model(saved):
+def test_redundancy_of_samples_of_a_text_model(saved):
     place, _ = saved("pixart", small("pixart"))
-    numbers = []
-    for source in ("data", "samples"):
-        words = ("--times=0.5", "--layers=0", "--count=2", f"--of={source}")
-        assert run("redundancy", f"--checkpoint={place}", *words) == 0
-        told = json.loads((place / "analysis" / "redundancy.json").read_text())
-        assert told["of"] == source
-        numbers.append(told["figures"][0]["cosine_same"])
-    assert numbers[0] != numbers[1]
+    words = ("--times=0.5", "--layers=0", "--count=2", "--of=samples")
+    assert run("redundancy", f"--checkpoint={place}", *words) == 0
+    told = json.loads((place / "analysis" / "redundancy.json").read_text())
+    assert told["of"] == "samples"
+    assert [row["keys"] for row in told["figures"]] == ["far", "near"]
+
+
+def test_conditions_are_those_of_the_records():
+    config = small("pixart")
+    source, mesh = open_source(config.data), make_mesh({"data": 1})
+    given = [dict(source[i]) for i in (0, 2000)]
+    text, mask = runs.conditions(config, given, mesh)
+    for row, record in enumerate(given):
+        length = len(record["text"])
+        assert mask[row].sum() == length
+        np.testing.assert_array_equal(text[row, :length], record["text"])
+    np.testing.assert_array_equal(runs.conditions(small(), given, mesh), [each["label"] for each in given])
+    assert runs.conditions(small(model__condition="none"), given, mesh) is None
+    with pytest.raises(ValueError, match=r"data\.name='digits' has records without text"):
+        runs.conditions(small(model__condition="text"), [{"x": given[0]["x"]}], mesh)
 
 
 def test_lattice_of_two_runs_side_by_side(saved, tmp_path, capsys):
-    config = small("ptdit")
+    config = small("ptdit", model__depth=1)
     one, params = saved("ptdit", config)
-    other, _ = saved("without", small("ptdit", model__shift_every=-1), seed=1)
+    other, _ = saved("without", small("ptdit", model__depth=1, model__shift_every=-1), seed=1)
     out = tmp_path / "out"
     assert run("lattice", "--checkpoint", one, other, "--count=6", f"--out={out}", "--seed=5") == 0
     told = json.loads((out / "lattice.json").read_text())
@@ -101,7 +125,7 @@ def test_lattice_of_two_runs_side_by_side(saved, tmp_path, capsys):
 
 
 def test_lattice_without_the_shifted_windows_of_a_run(saved):
-    place, _ = saved("ptdit", small("ptdit"))
+    place, _ = saved("ptdit", small("ptdit", model__depth=1))
     words = ("--shifted=both", "--count=4", "--window=4,2")
     assert run("lattice", "--checkpoint", place, *words) == 0
     told = json.loads((place / "analysis" / "lattice.json").read_text())
@@ -184,7 +208,7 @@ def test_records_are_drawn_once_each():
     ],
 )
 def test_what_is_wrong_is_one_line(words, line, saved, capsys):
-    places = [saved(family, small(family))[0] for family in ("dit", "ptdit")]
+    places = [saved("dit", small())[0], saved("ptdit", small("ptdit", model__depth=1))[0]]
     assert run(*(word.replace("PLACE", str(places[0].parent)) for word in words)) in (1, 2)
     error = capsys.readouterr().err
     assert line in error
@@ -195,6 +219,14 @@ def test_latents_have_no_pixels_without_an_autoencoder(saved):
     config = small("ptdit", data__pixels_per_latent=8)
     with pytest.raises(ValueError, match="its config names no autoencoder: --space must be latents"):
         lattice.plan(runs.Run("a", config, saved, "params"), None, "pixels", ("on",))
+
+
+def test_a_run_of_several_windows_needs_one(tmp_path):
+    by_time = ((0.0, 0.5, (1, 2, 2)), (0.5, 1.0, (1, 4, 4)))
+    run = runs.Run("a", small("ptdit", compression__by_time=by_time), tmp_path, "params")
+    with pytest.raises(ValueError, match="has a window for each time; choose one with --window"):
+        lattice.plan(run, None, "latents", ("on",))
+    assert lattice.plan(run, (1, 2, 4), "latents", ("on",)).window == (2, 4)
 
 
 def test_a_window_in_pixels_is_compression_times_patch_times_factor(tmp_path, monkeypatch):

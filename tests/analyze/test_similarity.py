@@ -1,5 +1,6 @@
 """How alike attention is, against loops over pairs and keys, and where the answer is known."""
 
+import functools
 import itertools
 
 import jax
@@ -12,6 +13,13 @@ from ptdit_jax.analyze.regions import regions
 from ptdit_jax.analyze.similarity import attention_rows, redundancy, similarity, window_maps
 
 GRID, WINDOW = (1, 4, 6), (1, 2, 2)
+
+
+@functools.cache
+def compiled():
+    """The figures of queries and keys on GRID, compiled once."""
+    where = regions(GRID, WINDOW)
+    return jax.jit(lambda q, k: redundancy(q, k, where))
 
 
 def queries(seed=0, batch=2, tokens=24, heads=3, width=5):
@@ -95,7 +103,7 @@ def brute_force(q, k, where):
 def test_figures_are_those_of_loops_over_pairs():
     q, k = queries()
     where = regions(GRID, WINDOW)
-    found = jax.jit(lambda q, k: redundancy(q, k, where))(q, k)
+    found = compiled()(q, k)
     means, shares = brute_force(q, k, where)
     for name, expected in means.items():
         figures = getattr(found, name)
@@ -111,13 +119,12 @@ def test_tokens_with_one_query_attend_alike_and_windows_of_others_do_not():
     one_a_window = q.copy()
     for window in where.tokens:
         one_a_window[:, window] = q[:, window[:1]]
-    k = jnp.asarray(k)
-    found = redundancy(jnp.asarray(one_a_window), k, where)
+    found = compiled()(one_a_window, k)
     for figures in (found.same_far, found.same_near):
         np.testing.assert_allclose(figures.cosine, 1, atol=1e-6)
         np.testing.assert_allclose(figures.overlap, 1, atol=1e-6)
     assert (found.other_far.cosine < 0.9).all()
-    everywhere = redundancy(jnp.broadcast_to(q[:, :1], q.shape), k, where)
+    everywhere = compiled()(np.broadcast_to(q[:, :1], q.shape), k)
     np.testing.assert_allclose(everywhere.other_far.overlap, 1, atol=1e-6)
 
 
