@@ -183,6 +183,7 @@ def draw(found: Sequence[Found], path: Path) -> None:
         path,
         row_names=names,
         column_names=[each.what for each in found if each.run == names[0]],
+        shared=True,
         note=(
             "Mean absolute difference of a cell from the next ones, folded onto one window; differences across the "
             "borders of windows are in the last row and the last column."

@@ -72,6 +72,7 @@ def test_redundancy_of_a_run(saved, tmp_path, capsys):
     assert rows[2]["share"] == pytest.approx(float(found.far_share.mean()), abs=1e-4)
 
 
+@pytest.mark.full
 def test_redundancy_of_samples_of_a_text_model(saved):
     place, _ = saved("pixart", small("pixart"))
     words = ("--times=0.5", "--layers=0", "--count=2", "--of=samples")
@@ -134,7 +135,7 @@ def test_lattice_without_the_shifted_windows_of_a_run(saved):
     assert len({data, on, off}) == 3
 
 
-@pytest.mark.parametrize("condition", ["class", "text"])
+@pytest.mark.parametrize("condition", [pytest.param("class", marks=pytest.mark.full), "text"])
 def test_what_is_left_out_is_the_shifted_windows_alone(condition):
     config = small(
         "ptdit", model__depth=1, model__condition=condition, model__text_dim=16, model__text_length=3
