@@ -23,7 +23,7 @@ train                           experiment, below
 demo, evaluate                  sample, experiment, below
 sample                          experiment, convert.layouts, convert.matching, convert.weights, below
 stages                          sweep, cost, plan, experiment, below
-sweep, convert, cost, plan, encode  experiment, below
+sweep, convert, cost, plan, encode, analyze  experiment, below
 experiment                      below
 cli                             below
 config                          below
@@ -140,7 +140,7 @@ def test_every_room_exists_and_verbs_stand_apart():
     rooms = {place_of(name).partition(".")[0] for name in modules(ROOT)} - {"ptdit_jax"}
     allowed = rules(TABLE)
     assert set(allowed) == rooms
-    verbs = {"sample", "sweep", "convert", "cost", "plan", "encode"}
+    verbs = {"sample", "sweep", "convert", "cost", "plan", "encode", "analyze"}
     assert not any(allowed[verb] & (verbs | {"train"}) for verb in verbs)
     for room in (
         "diffusion",

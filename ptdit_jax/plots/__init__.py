@@ -1,6 +1,7 @@
-"""Pictures of a run: curves, grids of samples, film strips, animations and films."""
+"""Pictures of a run: curves, maps, grids of samples, film strips, animations and films."""
 
 from ptdit_jax.plots.curves import COLOURS, Curve, Panel, loss_curve, panels, running_mean
+from ptdit_jax.plots.heat_maps import Box, heat_maps
 from ptdit_jax.plots.samples import (
     CAPTION,
     FASTEST,
@@ -27,11 +28,13 @@ __all__ = [
     "SPEED",
     "STILL",
     "TILE",
+    "Box",
     "Curve",
     "Panel",
     "animation",
     "check_size",
     "frames_of",
+    "heat_maps",
     "loss_curve",
     "pages",
     "panels",

@@ -1,0 +1,1 @@
+"""What a trained network does, measured: `python -m ptdit_jax.analyze`."""
