@@ -226,11 +226,11 @@ def train(
                 pending.append((number, key, indices, values))
                 if number < steps:
                     upcoming = fetch()  # the devices work on this step meanwhile
-                judged = interim is not None and interim.is_due(number)
-                if judged:
+                judge = interim if interim is not None and interim.is_due(number) else None
+                if judge is not None:
                     settle(1)
                     with hang.paused(), log.apart():
-                        figures, line = interim(state.averaged(train_state, config.sampling.ema), number)
+                        figures, line = judge(state.averaged(train_state, config.sampling.ema), number)
                     values |= figures
                     log.say(line)
                 settle(0 if number == done + 1 or trace.ends_with(number) else 1)
@@ -239,7 +239,7 @@ def train(
                 if trace.ends_with(number):
                     trace.stop()
                 stopping = agree(stop.signal or 0)  # asked once: a signal may come at any time
-                if number % config.checkpoint.every == 0 or number == steps or stopping or judged:
+                if number % config.checkpoint.every == 0 or number == steps or stopping or judge:
                     save(number, data_state)
                 checkpoints.check()
                 if stopping:

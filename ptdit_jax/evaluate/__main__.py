@@ -10,7 +10,8 @@
 With --checkpoint (or --from-release) samples are drawn as `ptdit_jax.sample.many` draws them, on all processes, into
 the folder --samples (default: `judged` in the run's folder); those that are there are not made again.  Alone, --samples
 is an .npz (arr_0, uint8 (N, H, W, 3), of films (N, F, H, W, 3)) or a folder of pictures or films.  REF is the same, or
-ADM's file with mu, sigma, mu_s and sigma_s, and arr_0 for precision and recall.
+ADM's file with mu, sigma, mu_s and sigma_s, and arr_0 for precision and recall; --samples-source and --reference-source
+name raw sources, as `launch/encode.sh --source` does (tfds, webdataset, parquet, ...), whose pictures are cut to size.
 
 Weights are files that others publish (docs/evaluation.md); nothing is downloaded.  The figures, and all that they
 depend on, are written to evaluation.json beside the samples, or to --out; they are the same on any number of devices
@@ -26,7 +27,6 @@ import importlib.metadata
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -38,6 +38,7 @@ from ptdit_jax.evaluation.films import Films
 from ptdit_jax.evaluation.pictures import Pictures
 from ptdit_jax.parallel.mesh import connect, make_mesh
 from ptdit_jax.processes import distributed, environment, peers
+from ptdit_jax.sample import sizes
 
 
 def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALONE) -> int:
@@ -49,7 +50,7 @@ def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALON
     """
     # --- files, before anything is computed
     is_drawn = drawn.is_asked(args)
-    out = args.out or (args.samples.parent if args.samples.is_file() else args.samples) / "evaluation.json"
+    out = args.out or (drawn.home(args) / "evaluation.json")
     if not is_drawn or args.out is not None:  # the folder of the samples may not be there yet
         files.check_file(out, "--out")
     if args.write_reference is not None:
@@ -67,7 +68,7 @@ def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALON
         distributed.meet("start JAX's devices")
         environment.devices()
         connect(make_mesh({"data": -1}))
-    found = find(args.samples)
+    found = find(args)
     flags.check_kind(args, is_film=isinstance(found, Films))
     count = found.count if is_drawn or args.count is None else args.count
     if count > found.count:
@@ -82,16 +83,16 @@ def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALON
         return 0
     content = {
         "figures": result,
-        "samples": str(args.samples),
+        "samples": args.samples_source or str(args.samples),
         "count": count,
         "size": list(found.size),
         "protocol": args.protocol,
-        "reference": None if args.reference is None else str(args.reference),
+        "reference": args.reference_source or (None if args.reference is None else str(args.reference)),
         "reference_names_sha256": by_inception.chosen_digest(args),
         **told,
         "jax": importlib.metadata.version("jax"),
         "device": str(jax.devices()[0].device_kind),
-        "made_by": drawn.settings(args.samples),
+        "made_by": drawn.settings(args),
     }
     text = json.dumps(content, indent=2) + "\n"
     files.write(out, lambda draft: draft.write_text(text))
@@ -100,13 +101,16 @@ def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALON
     return 0
 
 
-def find(path: Path) -> Pictures | Films:
-    """The samples of a path, whichever they are.
+def find(args: argparse.Namespace) -> Pictures | Films:
+    """The samples, whichever they are.
 
     Raises:
       ValueError: there are none.
       OSError: it cannot be read.
     """
+    if args.samples_source is not None:
+        return pictures.of_source(args.samples_source, "--samples-source", sizes.parse(args.size))
+    path = args.samples
     if path.is_dir():
         is_film = any(file.suffix.lower() in films.SUFFIXES for file in path.iterdir())
     else:

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ptdit_jax.evaluate import coco
-from ptdit_jax.evaluation import figures, statistics
+from ptdit_jax.evaluation import figures, pictures, statistics
 from ptdit_jax.evaluation.pictures import Pictures
 
 PAIRED = 10_000  # images that a reference keeps for precision and recall, as ADM's
@@ -37,7 +37,10 @@ def judge(
         if note := figures.few(count, names):
             print(f"warning: {note}", file=sys.stderr)
     reference = None
-    if args.reference is not None and set(names) != {"is"}:
+    if args.reference_source is not None and set(names) != {"is"}:
+        real = pictures.of_source(args.reference_source, "--reference-source", found.size)
+        reference = network.of(real, figures.needs(names) - {"is"}, name="reference", biased=args.biased)
+    elif args.reference is not None and set(names) != {"is"}:
         reference = figures.reference_of(
             args.reference,
             network,

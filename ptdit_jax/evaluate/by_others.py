@@ -29,8 +29,11 @@ def by_dinov2(args: argparse.Namespace, found: Pictures, count: int, mesh: Mesh)
     """The Fréchet distance in DINOv2's space."""
     network = Dinov2(args.dinov2, mesh, args.together or TOGETHER)
     _say("DINOv2", args.dinov2, network.digest)
-    size = found.size if args.cut else None
-    real = pictures.find(args.reference, "--reference", size=size, names=by_inception.chosen(args))
+    if args.reference_source is not None:
+        real = pictures.of_source(args.reference_source, "--reference-source", found.size)
+    else:
+        size = found.size if args.cut else None
+        real = pictures.find(args.reference, "--reference", size=size, names=by_inception.chosen(args))
     pictures.check_size(real, found.size)
     reference = network.of(real, name="reference").gaussian(biased=args.biased)
     samples = network.of(found, name="samples", count=count).gaussian(biased=args.biased)

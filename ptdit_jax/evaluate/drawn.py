@@ -50,7 +50,16 @@ def draw(args: argparse.Namespace, launch: distributed.Launch) -> int:
     return many.main(asked, launch, flag="--samples")
 
 
-def settings(path: Path) -> dict[str, Any] | None:
+def home(args: argparse.Namespace) -> Path:
+    """The folder that figures are written to where no file is named."""
+    if args.samples is None:
+        return Path.cwd()
+    return args.samples.parent if args.samples.is_file() else args.samples
+
+
+def settings(args: argparse.Namespace) -> dict[str, Any] | None:
     """How the samples of a folder were made, where `sample.many` made them."""
-    place = path / folder.Folder.PLAN
+    if args.samples is None:
+        return None
+    place = args.samples / folder.Folder.PLAN
     return json.loads(place.read_text()) if place.is_file() else None

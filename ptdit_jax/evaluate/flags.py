@@ -37,6 +37,12 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     add = parser.add_argument
     add("--samples", metavar="PATH", help="what is judged: an .npz, or a folder of pictures or films")
     add("--reference", metavar="PATH", help="what it is compared with: likewise, or ADM's file of statistics")
+    add("--samples-source", metavar="NAME:PATH", help="in place of --samples: a raw source, cut to --size")
+    add(
+        "--reference-source",
+        metavar="NAME:PATH",
+        help="in place of --reference: a raw source, as of encode.sh",
+    )
     add("--reference-names", metavar="FILE", help="files of the folder --reference that count, a name a line")
     add(
         "--cut",
@@ -73,15 +79,23 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     args.metrics = list(dict.fromkeys(args.metrics.split(",")))
     if unknown := [name for name in args.metrics if name not in NETWORKS]:
         parser.error(f"--metrics={unknown[0]} must be of {', '.join(NETWORKS)}")
-    if not args.write_reference and not args.reference and (need := set(args.metrics) - set(ALONE)):
+    compared = args.write_reference or args.reference or args.reference_source
+    if not compared and (need := set(args.metrics) - set(ALONE)):
         parser.error(f"--metrics={min(need)} needs --reference; only {', '.join(ALONE)} can do without")
+    for one, other in (("reference", "reference_source"), ("samples", "samples_source")):
+        if getattr(args, one) is not None and getattr(args, other) is not None:
+            parser.error(f"--{one} and --{other.replace('_', '-')} do not go together")
     for network in networks(args):
         if getattr(args, network) is None:
             parser.error(f"--{network} is missing: the weights that {', '.join(_by(args, network))} need")
     files.resolve(args, "samples", "out", "write_reference", *FILES)
     drawn.check(args)
-    if args.samples is None:
+    if args.samples is None and args.samples_source is None:
         parser.error("the following arguments are required: --samples, or --checkpoint")
+    if args.samples_source is not None and (args.size is None or not (args.out or args.write_reference)):
+        parser.error("--samples-source needs --size HxW, and --out or --write-reference")
+    if args.samples_source is not None and drawn.is_asked(args):
+        parser.error("--samples-source does not go with --checkpoint")
     return args
 
 

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data_pipelines.raw import decode
+from data_pipelines.raw import RAW, RawSource, decode, fit, open_raw
+from data_pipelines.raw.naming import parse_name
+from data_pipelines.raw.problems import Unusable
 from ptdit_jax.evaluation import npz
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -25,6 +27,7 @@ class Pictures(NamedTuple):
       files: of a folder, by name; () otherwise.
       pixels: (N, H, W, 3) uint8, in memory or mapped into it; None for a folder.
       is_cut: files of any size and mode are made of `size`: resized to cover it, the rest cut off (`decode.fit`).
+      source: a raw source, whose pictures are cut so, too; None for the others.
     """
 
     where: str
@@ -33,6 +36,7 @@ class Pictures(NamedTuple):
     files: tuple[Path, ...] = ()
     pixels: np.ndarray | None = None
     is_cut: bool = False
+    source: RawSource | None = None
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
         """The images of some numbers, (n, H, W, 3) uint8.
@@ -46,10 +50,16 @@ class Pictures(NamedTuple):
         read: dict[int, np.ndarray] = {}
         for number in numbers.tolist():
             if number not in read:  # the last one fills up a part
-                read[number] = self._picture(self.files[number])
+                read[number] = self._picture(number)
         return np.stack([read[number] for number in numbers.tolist()])
 
-    def _picture(self, file: Path) -> np.ndarray:
+    def _picture(self, number: int) -> np.ndarray:
+        if self.source is not None:
+            try:
+                return decode(self.source[number], shape=self.size)[0]
+            except Unusable as error:
+                raise ValueError(f"{self.where}: record {number} cannot be used: {error.text}") from error
+        file = self.files[number]
         if self.is_cut:
             return read_picture(file, self.size)
         pixels = read_picture(file)
@@ -85,7 +95,7 @@ def read_picture(file: Path, size: tuple[int, int] | None = None) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             if size is not None:
-                return decode.fit(np.asarray(opened.convert("RGB"))[None], *size)[0]
+                return fit(np.asarray(opened.convert("RGB"))[None], *size)[0]
             if opened.mode != "RGB":
                 raise ValueError(f"{file} is of mode {opened.mode}; it must be RGB, 8 bits a channel")
             return np.asarray(opened)
@@ -127,6 +137,27 @@ def find(
     return Pictures(
         f"{flag}={path}", len(files), (first.shape[0], first.shape[1]), files, is_cut=size is not None
     )
+
+
+def of_source(text: str, flag: str, size: tuple[int, int]) -> Pictures:
+    """The pictures of a raw source, `NAME:PATH?OPTION=VALUE` as `launch/encode.sh --source` has it.
+
+    Args:
+      text: see above.
+      flag: that named it, for messages.
+      size: (H, W) that they are resized to cover; the rest is cut off.
+
+    Raises:
+      ValueError: there is no such source, or its records are films or objects.
+    """
+    try:
+        name = parse_name(text, RAW)
+        found = open_raw(name.name, name.path, **name.options)
+    except ValueError as error:
+        raise ValueError(f"{flag}={text}: {error}") from error
+    if (kind := found[0].kind) != "image":
+        raise ValueError(f"{flag}={text} must be pictures, and its first record is of kind {kind!r}")
+    return Pictures(f"{flag}={text}", len(found), size, is_cut=True, source=found)
 
 
 def check_size(reference: Pictures, size: tuple[int, int]) -> None:

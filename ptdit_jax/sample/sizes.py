@@ -8,6 +8,18 @@ from ptdit_jax.experiment import decoding
 SIZE = re.compile(r"(\d+)\s*[xX×*]\s*(\d+)")
 
 
+def parse(size: str) -> tuple[int, int]:
+    """(H, W) of `--size`, in pixels.
+
+    Raises:
+      ValueError: it is no size.
+    """
+    match = SIZE.fullmatch(size.strip())
+    if match is None:
+        raise ValueError(f"--size={size} must be HEIGHTxWIDTH in pixels, such as 512x512")
+    return int(match[1]), int(match[2])
+
+
 def latent_size(config: Any, size: str | None, frames: int | None, *, views: bool = False) -> dict[str, int]:
     """What `experiment.build` takes for `--size` and `--frames`; 0 for what is not given.
 
@@ -26,14 +38,11 @@ def latent_size(config: Any, size: str | None, frames: int | None, *, views: boo
     time, rows, columns = decoding.factor_of(config)
     found = {"frames": 0, "height": 0, "width": 0, "pixel_frames": 0}
     if size is not None:
-        match = SIZE.fullmatch(size.strip())
-        if match is None:
-            raise ValueError(f"--size={size} must be HEIGHTxWIDTH in pixels, such as 512x512")
         model = config.model
         patches = (model.patch_height or model.patch, model.patch)
-        sides = zip(("height", "width"), match.groups(), (rows, columns), patches, strict=True)
-        for name, text, factor, patch in sides:
-            step, value = factor * patch, int(text)
+        sides = zip(("height", "width"), parse(size), (rows, columns), patches, strict=True)
+        for name, value, factor, patch in sides:
+            step = factor * patch
             if value < 1 or value % step:
                 below = value // step * step
                 near = " or ".join(str(v) for v in (below, below + step) if v)

@@ -165,3 +165,31 @@ def test_pictures_of_other_sizes_or_modes_are_a_line(tmp_path):
     Image.new("L", (4, 4)).save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a\.png is of mode L; it must be RGB"):
         pictures.find(tmp_path, "--samples")
+
+
+def test_some_pictures_of_a_folder_are_cut_to_size(tmp_path):
+    for name, (kind, size) in {"a": ("RGB", (9, 7)), "b": ("L", (8, 8)), "c": ("RGB", (30, 10))}.items():
+        Image.effect_noise(size, 90).convert(kind).save(tmp_path / f"{name}.png")
+    found = pictures.find(tmp_path, "--reference", size=(4, 4), names=["c.png", "b.png"])
+    assert (found.count, found.size) == (2, (4, 4))
+    middle = Image.open(tmp_path / "c.png").resize((4, 4), Image.Resampling.BICUBIC, box=(10, 0, 20, 10))
+    np.testing.assert_array_equal(found.read(np.arange(2))[0], np.asarray(middle))
+    with pytest.raises(ValueError, match=r"lacks 1 of 2 files, d\.png first"):
+        pictures.find(tmp_path, "--reference", size=(4, 4), names=["a.png", "d.png"])
+    np.savez(tmp_path / "a.npz", arr_0=np.zeros((2, 4, 4, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"must be a folder of pictures"):
+        pictures.find(tmp_path / "a.npz", "--reference", size=(4, 4))
+
+
+def test_an_array_is_mapped_and_a_compressed_one_read(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, 3, 3)).astype(np.uint8)
+    np.savez(tmp_path / "a.npz", other=np.arange(3), arr_0=pixels, mu=np.zeros(7))
+    np.savez_compressed(tmp_path / "b.npz", arr_0=pixels)
+    for name, kind in (("a", np.memmap), ("b", np.ndarray)):
+        found = pictures.find(tmp_path / f"{name}.npz", "--samples")
+        assert type(found.pixels) is kind
+        np.testing.assert_array_equal(found.read(np.array([4, 0, 4])), pixels[[4, 0, 4]])
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[:200])
+    with pytest.raises(ValueError, match=r"cut\.npz is no \.npz with arr_0"):
+        pictures.find(tmp_path / "cut.npz", "--samples")

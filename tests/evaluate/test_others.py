@@ -8,9 +8,11 @@ import scipy.linalg
 import torch
 from PIL import Image
 
+from data_pipelines.raw import fit
 from ptdit_jax import cli
 from ptdit_jax.evaluate import __main__ as evaluate
 from ptdit_jax.evaluate import coco, flags, protocols
+from ptdit_jax.evaluation import pictures
 from ptdit_jax.features import clip, dinov2, i3d
 from ptdit_jax.plots import settings
 from tests.features import towers
@@ -132,6 +134,27 @@ def test_fvd_is_of_the_clips_of_a_protocol(place, monkeypatch):
     assert facts.items() <= told.items()
 
 
+def test_raw_sources_are_cut_to_the_size_of_the_samples(place, tmp_path):
+    for name, kind in (("wide", "RGB"), ("grey", "L")):
+        Image.effect_noise((61, 35), 90).convert(kind).save(tmp_path / f"{name}.png")
+        (tmp_path / f"{name}.txt").write_text("noise")
+    words = ("--samples=PLACE/pictures", "--metrics=fd_dinov2", "--dinov2=PLACE/dinov2")
+    code, told = run(place, *words, f"--reference-source=images:{tmp_path}")
+    assert code == 0
+    assert told["reference"] == f"images:{tmp_path}"
+    assert told["reference_count"] == 2
+    found = pictures.of_source(f"images:{tmp_path}", "--x", (24, 30))
+    wanted = [
+        fit(np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))[None], 24, 30)[0]
+        for name in ("grey", "wide")
+    ]
+    np.testing.assert_array_equal(found.read(np.array([0, 1, 1])), np.stack([*wanted, wanted[1]]))
+    with pytest.raises(ValueError, match=r"--x=moving_digits: must be pictures|must be pictures"):
+        pictures.of_source("moving_digits", "--x", (24, 30))
+    with pytest.raises(ValueError, match="--x=tapes:a: "):
+        pictures.of_source("tapes:a", "--x", (24, 30))
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -157,6 +180,14 @@ def test_fvd_is_of_the_clips_of_a_protocol(place, monkeypatch):
         (("--samples=PLACE/real", "--metrics=clip_score"), "--clip is missing: the weights that clip_score"),
         (("--samples=PLACE/films.npz", "--metrics=fvd", "--i3d=a"), "--metrics=fvd needs --reference"),
         (("--samples=PLACE/films.npz", "--metrics=fvds"), "--metrics=fvds must be of fid"),
+        (
+            ("--samples-source=images:PLACE/real", "--metrics=clip_score", "--clip=PLACE/clip"),
+            "--samples-source needs --size HxW, and --out or --write-reference",
+        ),
+        (
+            ("--samples=PLACE/real", "--reference=a", "--reference-source=images:b", "--metrics=is"),
+            "--reference and --reference-source do not go together",
+        ),
         (
             (
                 "--samples=PLACE/pictures",
