@@ -105,7 +105,10 @@ def build(
     def create(key: jax.Array) -> models.PTDiT:
         learn_variance = config.diffusion.learn_variance
         rngs = nnx.Rngs(params=key)
-        return models.create(model, window=trained_window, rngs=rngs, learn_variance=learn_variance)
+        where = None if model.attention == "einsum" else platform(mesh)
+        return models.create(
+            model, window=trained_window, rngs=rngs, learn_variance=learn_variance, platform=where
+        )
 
     module: models.PTDiT = nnx.eval_shape(lambda: create(jax.random.key(0, impl=config.numerics.prng)))
     graphdef, abstract = nnx.split(module, nnx.Param)
@@ -148,6 +151,11 @@ def build(
         abstract=abstract,
         prng=config.numerics.prng,
     )
+
+
+def platform(mesh: Mesh | None) -> str:
+    """Of the devices of a mesh, or of those that JAX takes without one."""
+    return (jax.devices() if mesh is None else mesh.devices.flat)[0].platform
 
 
 def _by_time(parts: list[tuple[tuple[Span, ...], Experiment]]) -> Experiment:
