@@ -244,7 +244,9 @@ def architecture(
         unroll=model.unroll,
         size_condition=model.size_condition,
         patch_height=0 if model.patch_height == model.patch else model.patch_height,
-        attention=resolve(model.attention, platform=platform),
+        attention=resolve(
+            model.attention, head_width=width // heads, dtype=model.compute_dtype, platform=platform
+        ),
     )
 
 

@@ -3,12 +3,15 @@
 Shapes: B batch, m windows, n tokens a window, Q query tokens, K key tokens, H heads, d head width.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ptdit_jax.models.attention import einsum
-from ptdit_jax.models.attention.choice import EINSUM
+from ptdit_jax.models.attention import cudnn, einsum, splash, windows
+from ptdit_jax.models.attention.choice import CUDNN, EINSUM, PALLAS, SMALL
 
 
 def attend(
@@ -38,7 +41,10 @@ def attend(
       As q, in v's dtype.
     """
     assert keys is None or regions is None
-    del implementation
+    if split is None and implementation != EINSUM:
+        compute = _kernel(implementation, q, k, keys, regions)
+        if compute is not None:
+            return compute(q, k, v)
     mask = None
     if keys is not None:
         mask = einsum.key_mask(jnp.asarray(keys))
@@ -47,3 +53,30 @@ def attend(
     if chunk and split is None:
         return einsum.chunked_attention(q, k, v, mask, chunk=chunk)
     return einsum.attention(q, k, v, mask, split)
+
+
+def _kernel(
+    implementation: str,
+    q: jax.Array,
+    k: jax.Array,
+    keys: np.ndarray | jax.Array | None,
+    regions: jax.Array | None,
+) -> Callable[..., jax.Array] | None:
+    """What computes an attention of (q, k, v) of these shapes; None for "einsum"."""
+    if q.ndim == 4:
+        if implementation == CUDNN:
+            return functools.partial(cudnn.cudnn_attention, keys=keys)
+        return functools.partial(splash.splash_attention, keys=keys)
+    if implementation == PALLAS and keys is None and windows.takes(q.shape, k.shape):
+        return functools.partial(windows.window_attention, regions=regions)
+    if q.shape[2] < SMALL or (implementation == CUDNN and regions is not None):
+        return None
+    one = cudnn.cudnn_attention if implementation == CUDNN else splash.splash_attention
+    masks = {"keys": keys} if regions is None else {"regions": regions}
+    return functools.partial(_each_window, functools.partial(one, **masks))
+
+
+def _each_window(one: Callable[..., jax.Array], q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    """Windows as samples: (B, m, n, H, d) -> (B, m, n, H, d)."""
+    flat = (x.reshape(-1, *x.shape[2:]) for x in (q, k, v))  # (B·m, n, H, d)
+    return one(*flat).reshape(q.shape)
