@@ -91,7 +91,12 @@ def get_config() -> ml_collections.ConfigDict:
     # What the backward pass keeps: "none" everything; "block" the blocks' inputs; "attention" and the outputs of
     # their attentions; "dots" and all matrix products; "offload" the inputs alone, in the host's memory.
     model.remat = "none"
-    model.attention_chunk = 0  # queries whose attention weights exist at once (arXiv 2112.05682); 0 = all
+    # What computes attention (docs/attention.md): "einsum" anywhere, "cudnn" on GPUs, "splash" and "pallas" on TPUs;
+    # "auto": cudnn or splash where the platform and the network allow it, else einsum.
+    model.attention = "einsum"
+    model.attention_chunk = (
+        0  # of einsum: queries whose attention weights exist at once (arXiv 2112.05682); 0 = all
+    )
     model.unroll = 1  # blocks a scan step runs inline; 0 = all (no loop: slower to compile, faster on CPU)
 
     ratio = config.compression = Fields()  # (p_f, p_h, p_w) in tokens, Sec. 3.2.3

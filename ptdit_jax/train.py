@@ -44,6 +44,7 @@ from data_pipelines import make_loader
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.experiment import by_time, judging, live_text, null_text, records, results, shapes
+from ptdit_jax.experiment.build import attention_line
 from ptdit_jax.experiment.initial import Initial, find_initial
 from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.parallel import chips
@@ -154,6 +155,7 @@ def train(
         tokens, window = math.prod(experiment.layout.grid), experiment.layout.window
         size = f"{count / 1e6:.2f} M parameters, {tokens} tokens, window {window}"
         print(f"{config.model.family}: {size}, {mesh.devices.size} device(s), {where}")
+        print(attention_line(config, mesh))
 
     # --- step
     steps = config.train.steps

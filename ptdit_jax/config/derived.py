@@ -52,14 +52,19 @@ def window(config: Config, *, frames: int = 0, height: int = 0, width: int = 0) 
     return window_for(config.compression, frames or data.frames, height * scale, width * scale)
 
 
-def architecture(config: Config) -> models.Architecture:
+def architecture(config: Config, *, platform: str | None = None) -> models.Architecture:
     """The network of a config, for samples of `config.data`: its fields with nothing left "auto".
+
+    Args:
+      config: the whole config.
+      platform: see `models.architecture`.
 
     Raises:
       ValueError: naming the field, its value, and what would be right.
     """
     clipped, _ = layout(config)
-    return models.architecture(config.model, clipped, learn_variance=config.diffusion.learn_variance)
+    learn_variance = config.diffusion.learn_variance
+    return models.architecture(config.model, clipped, learn_variance=learn_variance, platform=platform)
 
 
 def make_objective(

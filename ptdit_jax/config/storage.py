@@ -27,6 +27,7 @@ HARMLESS = (
     "encode.",
     "mesh.",  # the same function; sums over devices may round differently
     "model.remat",
+    "model.attention",
     "model.attention_chunk",
     "model.unroll",
 )

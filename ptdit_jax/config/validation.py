@@ -55,7 +55,7 @@ def validate(
         devices = machine.devices
     problems = list(field_problems(flatten(config)))
     if not problems:  # the rest may count on sane numbers
-        problems += _network(config)
+        problems += _network(config, machine)
         problems += _mesh(config, devices)
         if not problems:
             problems += training_problems(config, machine)
@@ -104,7 +104,7 @@ def _attempt(*calls: Callable[[], Any]) -> Iterator[str]:
             yield str(error)
 
 
-def _network(config: Config) -> Iterable[str]:
+def _network(config: Config, machine: Machine | None) -> Iterable[str]:
     model, compression = config.model, config.compression
     rows = [f"compression.{name}" for name in compression if name.startswith("px")]
     for field in [*rows, *(f"compression.{name}" for name in ("fixed", "proxy") if compression[name])]:
@@ -119,7 +119,7 @@ def _network(config: Config) -> Iterable[str]:
         return
     _, tokens = layout(config)
     learn_variance = config.diffusion.learn_variance
-    problems = list(_attempt(lambda: architecture(config)))
+    problems = list(_attempt(lambda: architecture(config, platform=machine.platform if machine else None)))
     if problems:
         yield from problems
         return

@@ -21,6 +21,7 @@ from ptdit_jax.diffusion import Objective
 from ptdit_jax.diffusion.spans import Span
 from ptdit_jax.experiment import live_text
 from ptdit_jax.experiment.sharded_network import make_sharded_keeping_network, make_sharded_network
+from ptdit_jax.models.attention import choice
 from ptdit_jax.models.window import Windowing
 from ptdit_jax.parallel.axes import CONTEXT
 from ptdit_jax.training.denoising import KeepingNetwork, Network, make_keeping_network, make_network
@@ -105,7 +106,10 @@ def build(
     def create(key: jax.Array) -> models.PTDiT:
         learn_variance = config.diffusion.learn_variance
         rngs = nnx.Rngs(params=key)
-        return models.create(model, window=trained_window, rngs=rngs, learn_variance=learn_variance)
+        where = None if model.attention == choice.EINSUM else platform(mesh)
+        return models.create(
+            model, window=trained_window, rngs=rngs, learn_variance=learn_variance, platform=where
+        )
 
     module: models.PTDiT = nnx.eval_shape(lambda: create(jax.random.key(0, impl=config.numerics.prng)))
     graphdef, abstract = nnx.split(module, nnx.Param)
@@ -148,6 +152,18 @@ def build(
         abstract=abstract,
         prng=config.numerics.prng,
     )
+
+
+def platform(mesh: Mesh | None) -> str:
+    """Of the devices of a mesh, or of those that JAX takes without one."""
+    return (jax.devices() if mesh is None else mesh.devices.flat)[0].platform
+
+
+def attention_line(config: Any, mesh: Mesh) -> str:
+    """What a run says of `model.attention` on the devices of a mesh."""
+    where = platform(mesh)
+    chosen = rules.architecture(config, platform=where).attention
+    return choice.line(config.model.attention, chosen, where)
 
 
 def _by_time(parts: list[tuple[tuple[Span, ...], Experiment]]) -> Experiment:

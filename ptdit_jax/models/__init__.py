@@ -32,9 +32,10 @@ def create(
     window: tuple[int, int, int],
     rngs: nnx.Rngs,
     learn_variance: bool = False,
+    platform: str | None = None,
 ) -> PTDiT:
     """The network of `config.model`; see `variants.architecture` for the arguments and errors."""
-    return build(architecture(model, window, learn_variance=learn_variance), rngs)
+    return build(architecture(model, window, learn_variance=learn_variance, platform=platform), rngs)
 
 
 __all__ = ["FAMILIES", "Architecture", "DiT", "PTDiT", "architecture", "build", "create"]

@@ -38,7 +38,7 @@ class PTBlock(nnx.Module):
                 width, tuple(p for p in has if has[p] and p in arch.modulated), rngs=rngs
             )
         options = {"dtype": dtype, "rngs": rngs}
-        attend: dict[str, Any] = {**options, "chunk": arch.attention_chunk}
+        attend: dict[str, Any] = {**options, **arch.attention_options}
         self.giim = GIIM(arch, **options) if arch.giim else None
         self.window_attention = WindowAttention(width, heads, shifted=False, **attend) if arch.tcm else None
         self.shifted_attention = WindowAttention(width, heads, shifted=True, **attend) if shifted else None
@@ -128,6 +128,5 @@ def attend_text(
 ) -> jax.Array:
     """Cross-attention of all tokens to the text, no norm on the query: z (B, m, n, D), text (B, L, D) -> like z."""
     assert text is not None
-    mask = None if text_mask is None else text_mask[:, None, None, :]  # (B, 1, 1, L)
     flat = z.reshape(z.shape[0], -1, z.shape[-1])  # (B, N, D)
-    return attention(flat, text, mask).reshape(z.shape)
+    return attention(flat, text, keys=text_mask).reshape(z.shape)

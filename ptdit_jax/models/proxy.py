@@ -149,7 +149,7 @@ class GIIM(nnx.Module):
         self.injection = arch.injection
         self.linear_tokens = arch.linear_tokens
         self.dtype = dtype
-        options: dict[str, Any] = {"dtype": dtype, "rngs": rngs, "chunk": arch.attention_chunk}
+        options: dict[str, Any] = {"dtype": dtype, "rngs": rngs, **arch.attention_options}
         self.self_attention = SelfAttention(width, heads, **options)
         if arch.injection == "cross_attention":
             self.cross_attention = CrossAttention(width, heads, **options)
@@ -174,15 +174,13 @@ class GIIM(nnx.Module):
         """What a call adds to z, (B, m, n, D)."""
         check_injection(self.injection, layout, self.linear_tokens)
         proxies = EXTRACTIONS[self.extraction](z, layout, keys)  # (B, p, D)
-        mask = None
         exists = proxy_valid(layout.gathered(layout.valid), layout).any(1)
-        if not exists.all():
-            mask = jnp.asarray(exists)  # (P,): proxies whose sub-grid is all padding are no keys
+        keys_of = None if exists.all() else exists  # (P,): proxies whose sub-grid is all padding are no keys
         gather = functools.partial(layout.gather, axis=-3)  # keys, values: (B, p, H, d) -> (B, P, H, d)
 
         shift, scale, gate = modulation["proxy"]
         normed = modulated_norm(proxies, shift, scale, self.dtype)
-        proxies = proxies + gated(self.self_attention(normed, mask, gather), gate)  # (B, p, D)
+        proxies = proxies + gated(self.self_attention(normed, keys=keys_of, gather=gather), gate)  # (B, p, D)
 
         shift, scale, _ = modulation["injection_kv"]
         context = modulated_norm(proxies, shift, scale, self.dtype)  # (B, p, D)
@@ -190,7 +188,7 @@ class GIIM(nnx.Module):
         if self.injection == "cross_attention":
             query = modulated_norm(z, shift, scale, self.dtype)  # (B, m, n, D)
             flat = query.reshape(z.shape[0], -1, z.shape[-1])  # (B, m·n, D)
-            update = self.cross_attention(flat, context, mask, gather).reshape(z.shape)
+            update = self.cross_attention(flat, context, keys=keys_of, gather=gather).reshape(z.shape)
         elif self.injection == "interpolate":
             update = interpolate_proxies(context, layout)
         else:

@@ -2,8 +2,11 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import ml_collections
+
+from ptdit_jax.models.attention.choice import EINSUM, resolve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +99,12 @@ class Architecture:
     unroll: int
     size_condition: int = 0
     patch_height: int = 0  # 0 = `patch`
+    attention: str = EINSUM
+
+    @property
+    def attention_options(self) -> dict[str, Any]:
+        """How all its attentions are computed, keyword arguments of `attention.Attention`."""
+        return {"implementation": self.attention, "chunk": self.attention_chunk}
 
     @property
     def patches(self) -> tuple[int, int]:
@@ -124,7 +133,11 @@ class Architecture:
 
 
 def architecture(
-    model: ml_collections.ConfigDict, window: tuple[int, int, int], *, learn_variance: bool = False
+    model: ml_collections.ConfigDict,
+    window: tuple[int, int, int],
+    *,
+    learn_variance: bool = False,
+    platform: str | None = None,
 ) -> Architecture:
     """Resolve `config.model`: variant to numbers, "auto" to what the condition implies.
 
@@ -132,6 +145,7 @@ def architecture(
       model: the `model` section of a config.
       window: the window at the size the model is first used with (only injection="linear" depends on it).
       learn_variance: whether the objective reads 2C outputs.
+      platform: of the devices, as `jax.Device.platform`, which `model.attention` depends on; None where nothing is run.
 
     Raises:
       ValueError: naming the field, its value, and what would be right.
@@ -230,6 +244,9 @@ def architecture(
         unroll=model.unroll,
         size_condition=model.size_condition,
         patch_height=0 if model.patch_height == model.patch else model.patch_height,
+        attention=resolve(
+            model.attention, head_width=width // heads, dtype=model.compute_dtype, platform=platform
+        ),
     )
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -259,32 +260,28 @@ def region_ids(layout: Windowing) -> np.ndarray:
     return partition(ids[None, ..., None], layout.window)[0, ..., 0]
 
 
-def _equal_ids(ids: jax.Array) -> jax.Array:
-    return (ids[:, :, None] == ids[:, None, :])[:, None]  # (m, 1, n, n)
+def window_regions(layout: Windowing) -> jax.Array | None:
+    """Ids (m, n) of window attention, whether a token exists, or None where nothing is masked (no padding)."""
+    return layout.own(layout.valid) if layout.is_padded else None
 
 
-def window_mask(layout: Windowing) -> jax.Array | None:
-    """(m, 1, n, n) bool of window attention, or None where nothing is masked (no padding)."""
-    return _equal_ids(layout.own(layout.valid)) if layout.is_padded else None
-
-
-def shifted_window_mask(layout: Windowing) -> jax.Array | None:
-    """(m, 1, n, n) bool of shifted window attention, or None where nothing is masked (windows of one token)."""
+def shifted_window_regions(layout: Windowing) -> jax.Array | None:
+    """`region_ids` of this device, (m, n), or None where nothing is masked (windows of one token)."""
     ids = region_ids(layout)
-    return None if (ids == ids[:, :1]).all() else _equal_ids(layout.own(ids))
+    return None if (ids == ids[:, :1]).all() else layout.own(ids)
 
 
 class WindowAttention(nnx.Module):
     """Self-attention inside each window, plain (WSA) or shifted by half a window (SWSA): the two terms of Eq. 2."""
 
-    def __init__(self, width: int, heads: int, *, shifted: bool, dtype, rngs: nnx.Rngs, chunk: int = 0):
-        self.attention = SelfAttention(width, heads, dtype=dtype, rngs=rngs, chunk=chunk)
+    def __init__(self, width: int, heads: int, *, shifted: bool, **options: Any):
+        self.attention = SelfAttention(width, heads, **options)
         self.shifted = shifted
 
     def __call__(self, x: jax.Array, layout: Windowing) -> jax.Array:
         """(B, m, n, D) normed and modulated tokens -> (B, m, n, D), to be gated and added by the block."""
         if not self.shifted:
-            return self.attention(x, window_mask(layout))
+            return self.attention(x, regions=window_regions(layout))
         x = cyclic_shift(x, layout)
-        x = self.attention(x, shifted_window_mask(layout))
+        x = self.attention(x, regions=shifted_window_regions(layout))
         return cyclic_shift(x, layout, backward=True)

@@ -87,19 +87,21 @@ class Machine:
       device_bytes: memory of one of them.
       processes: in all.
       host_bytes: memory of the host of one process.
+      platform: of the devices, as `jax.Device.platform`; None where it is not known.
     """
 
     devices: int
     device_bytes: int
     processes: int
     host_bytes: int
+    platform: str | None = None
 
 
 def here() -> Machine:
     """The machine that this process runs on, with its peers; devices of a CPU have the host's memory."""
     host = host_memory()
     memory = (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", host)
-    return Machine(jax.device_count(), memory, jax.process_count(), host)
+    return Machine(jax.device_count(), memory, jax.process_count(), host, jax.local_devices()[0].platform)
 
 
 def host_memory() -> int:

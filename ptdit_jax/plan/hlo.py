@@ -157,7 +157,7 @@ def parse(text: str) -> Module:
     computations: dict[str, Computation] = {}
     entry, name, root = "", "", ""
     instructions: dict[str, Instruction] = {}
-    for line in text.splitlines():
+    for line in _whole_lines(text):
         if header := _COMPUTATION.match(line):
             name, root, instructions = header["name"], "", {}
             entry = name if header[1] else entry
@@ -175,6 +175,17 @@ def parse(text: str) -> Module:
         raise ValueError(f"no ENTRY computation in {text[:80]!r}...; this is no text of a compiled program")
     sizes = [re.search(rf"\b{field}=(\d+)", text[:100_000]) for field in ("num_partitions", "replica_count")]
     return Module(computations, entry, math.prod(int(size[1]) for size in sizes if size), _functions(text))
+
+
+def _whole_lines(text: str) -> Iterator[str]:
+    """Lines, where an attribute on several of them, as the metadata of a kernel may be, is one line with its own."""
+    held = ""
+    for line in text.splitlines():
+        held += line
+        if line.endswith("={") or (held != line and not line.lstrip().startswith("}")):
+            continue
+        yield held
+        held = ""
 
 
 def arrays(shape: str) -> tuple[Array, ...]:

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ptdit_jax.models import window as W
+from ptdit_jax.models.attention import region_mask
 from tests.models import reference, tiny
 
 GRIDS = st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9))
@@ -139,6 +140,10 @@ def allowed_pairs(layout, groups, half):
     return allowed, real
 
 
+def mask(regions):
+    return None if regions is None else region_mask(regions)
+
+
 def check_mask(mask, allowed, real):
     """Real tokens see exactly their group; padding sees something, so that no row of the softmax is empty."""
     if mask is None:
@@ -158,7 +163,7 @@ def test_shifted_mask_is_the_regions(grid, window):
     layout = W.windowing(grid, window)
     half = [c // 2 for c in layout.window]
     groups = reference.shifted_groups(grid, layout.window)
-    check_mask(jit(lambda: W.shifted_window_mask(layout))(), *allowed_pairs(layout, groups, half))
+    check_mask(jit(lambda: mask(W.shifted_window_regions(layout)))(), *allowed_pairs(layout, groups, half))
 
 
 @few_examples
@@ -167,7 +172,7 @@ def test_shifted_mask_is_the_regions(grid, window):
 def test_window_mask_hides_padding(grid, window):
     layout = W.windowing(grid, window)
     groups = reference.windows(grid, layout.window)
-    check_mask(jit(lambda: W.window_mask(layout))(), *allowed_pairs(layout, groups, (0, 0, 0)))
+    check_mask(jit(lambda: mask(W.window_regions(layout)))(), *allowed_pairs(layout, groups, (0, 0, 0)))
 
 
 @given(grid=GRIDS, window=WINDOWS)
@@ -180,10 +185,10 @@ def test_tokens_of_shifted_windows_were_neighbours_before_the_roll(grid, window)
 
 
 def test_masks_are_left_out_where_nothing_is_hidden():
-    assert W.window_mask(W.windowing((2, 4, 6), (1, 2, 3))) is None
-    assert W.shifted_window_mask(W.windowing((2, 4, 6), (1, 1, 1))) is None
-    assert W.window_mask(W.windowing((2, 4, 5), (1, 2, 3))) is not None
-    assert W.shifted_window_mask(W.windowing((2, 4, 6), (1, 2, 3))) is not None
+    assert W.window_regions(W.windowing((2, 4, 6), (1, 2, 3))) is None
+    assert W.shifted_window_regions(W.windowing((2, 4, 6), (1, 1, 1))) is None
+    assert W.window_regions(W.windowing((2, 4, 5), (1, 2, 3))) is not None
+    assert W.shifted_window_regions(W.windowing((2, 4, 6), (1, 2, 3))) is not None
 
 
 @pytest.mark.parametrize("shifted", [False, True])

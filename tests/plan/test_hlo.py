@@ -77,3 +77,15 @@ def test_text_that_is_no_program_is_an_error():
 def test_a_bracket_that_never_closes_is_an_error():
     with pytest.raises(ValueError, match="closes"):
         program("%p = f32[8]{0} parameter(0")
+
+
+def test_an_attribute_on_several_lines_belongs_to_its_instruction():
+    """As compilers write the metadata of a kernel."""
+    kernel = """
+        %p = f32[8]{0} parameter(0)
+        %kernel = f32[8]{0} custom-call(%p), custom_call_target="tpu_custom_call", frontend_attributes={metadata={
+"block":"{\\\\"q\\\\": 512}"
+}}, backend_config={"x":"y"}
+        %after = f32[8]{0} negate(%kernel)
+    """
+    assert hlo_cost.program_cost(program(kernel)).traffic == 2 * 2 * 8 * 4

@@ -3,6 +3,8 @@
 Shapes: B batch, m windows of this device, n tokens a window, D width, L text tokens.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -37,7 +39,7 @@ class BaselineBlock(nnx.Module):
         rngs: nnx.Rngs,
     ):
         width, heads, dtype = arch.width, arch.heads, jnp.dtype(arch.compute_dtype)
-        options = {"dtype": dtype, "rngs": rngs, "chunk": arch.attention_chunk}
+        options: dict[str, Any] = {"dtype": dtype, "rngs": rngs, **arch.attention_options}
         modulation = AdaLNSingle if arch.adaln == "single" else AdaLNZero
         self.dtype = dtype
         # Parts are named as PT-DiT's: "window" is the first attention, "shift" the second.

@@ -11,11 +11,10 @@ Shapes: B batch, m windows of this device, n tokens a window, T mediators of all
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from einops import rearrange
 from flax import nnx
 
-from ptdit_jax.models.attention import Attention, attention
+from ptdit_jax.models.attention import Attention
 from ptdit_jax.models.baselines.block import BaselineBlock
 from ptdit_jax.models.baselines.dit import DiT
 from ptdit_jax.models.proxy import extract_average
@@ -39,8 +38,8 @@ class MediatorAttention(Attention):
         valid = layout.own(layout.valid).reshape(-1) if layout.is_padded else None  # (m·n,)
         exist = layout.gathered(layout.valid).any(1)  # (T,): a window of padding alone has no mediator
         split = CONTEXT if layout.parts > 1 else None
-        values = attention(mediators, k, v, valid, split)  # (B, T, H, d)
-        out = self.attention(q, mediators, values, None if exist.all() else jnp.asarray(exist))
+        values = self.mix(mediators, k, v, keys=valid, split=split)  # (B, T, H, d)
+        out = self.mix(q, mediators, values, keys=None if exist.all() else exist)
         return self.out(rearrange(out, "b (m n) h d -> b m n h d", n=x.shape[2]))
 
 

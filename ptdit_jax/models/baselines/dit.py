@@ -10,7 +10,6 @@ import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from ptdit_jax.models.attention import Attention
@@ -25,9 +24,10 @@ class FullAttention(Attention):
 
     def __call__(self, x: jax.Array, layout: Windowing) -> jax.Array:
         """(B, 1, n, D) -> (B, 1, n, D)."""
-        mask = jnp.asarray(layout.gathered(layout.valid).reshape(-1)) if layout.is_padded else None  # (N,)
+        keys = layout.gathered(layout.valid).reshape(-1) if layout.is_padded else None  # (N,)
         tokens = x[:, 0]  # no window: queries can be cut into chunks
-        return self.attend(tokens, tokens, mask, functools.partial(layout.gather, axis=-3))[:, None]
+        gather = functools.partial(layout.gather, axis=-3)
+        return self.attend(tokens, tokens, keys=keys, gather=gather)[:, None]
 
 
 class DiT(PTDiT):

@@ -11,7 +11,6 @@ import functools
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -24,9 +23,9 @@ from ptdit_jax.models.window import Windowing
 # is its own, and the other gathers keys and values.
 
 
-def key_mask(valid: np.ndarray) -> jax.Array | None:
-    """valid (K,) bool -> the mask of keys (1, 1, K), or None where all of them exist."""
-    return None if valid.all() else jnp.asarray(valid)[None, None]
+def some(valid: np.ndarray) -> np.ndarray | None:
+    """Which keys exist, (K,) bool, or None where all of them do."""
+    return None if valid.all() else valid
 
 
 class SpatialAttention(Attention):
@@ -35,9 +34,9 @@ class SpatialAttention(Attention):
     def __call__(self, x: jax.Array, layout: Windowing) -> jax.Array:
         """(B, f, n, D) -> (B, f, n, D)."""
         if layout.axis == 0:  # whole frames
-            return self.attend(x, x, None, None)
+            return self.attend(x, x)
         frame = layout.by_slab(layout.valid)[:, 0].reshape(-1)  # (parts·n,), the same in every frame
-        return self.attend(x, x, key_mask(frame), functools.partial(layout.gather, axis=-3))
+        return self.attend(x, x, keys=some(frame), gather=functools.partial(layout.gather, axis=-3))
 
 
 class TemporalAttention(Attention):
@@ -48,9 +47,9 @@ class TemporalAttention(Attention):
         x = x.swapaxes(1, 2)  # (B, n, f, D)
         if layout.axis == 0:
             frames = layout.valid[:, 0]  # slabs follow each other as frames do
-            x = self.attend(x, x, key_mask(frames), functools.partial(layout.gather, axis=-3))
+            x = self.attend(x, x, keys=some(frames), gather=functools.partial(layout.gather, axis=-3))
         else:
-            x = self.attend(x, x, None, None)
+            x = self.attend(x, x)
         return x.swapaxes(1, 2)
 
 

@@ -1,17 +1,11 @@
-"""Scaled dot-product attention and its two modules, over the trailing (tokens, heads, head width) axes.
+"""Attention whose scores are an array in memory: on any platform, of any shape, and what the others are held against.
 
-Shapes: `...` leading axes (batch, windows), Q query tokens, K key tokens, H heads, d head width, D = H·d.
+Shapes: `...` leading axes (batch, windows), Q query tokens, K key tokens, H heads, d head width.
 """
-
-import functools
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
-
-from ptdit_jax.models.layers import Linear
 
 ATTENTION = "attention output"  # the name by which a remat policy keeps it
 # Finite: a row whose keys are all masked, which only padding may have, is their mean and not NaN.
@@ -81,69 +75,11 @@ def chunked_attention(
     return checkpoint_name(out.reshape(q.shape), ATTENTION)
 
 
-Gather = Callable[[jax.Array], jax.Array]
-"""Collects the keys or values of other devices: (..., K', H, d) -> (..., K, H, d)."""
+def region_mask(regions: jax.Array) -> jax.Array:
+    """Which tokens of a window may attend to each other, (m, n) ids of any dtype -> (m, 1, n, n) bool."""
+    return (regions[:, :, None] == regions[:, None, :])[:, None]
 
 
-class Attention(nnx.Module):
-    """The projections of multi-head attention, D -> D each.
-
-    Args:
-      width: D.
-      heads: H.
-      dtype: compute dtype.
-      rngs: source of the initial values.
-      chunk: queries at a time, see `chunked_attention`; 0 = all.
-      out_init: initialiser of the last projection's kernel; default Xavier-uniform.
-    """
-
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        *,
-        dtype,
-        rngs: nnx.Rngs,
-        chunk: int = 0,
-        out_init: Callable | None = None,
-    ):
-        # Separate projections: one fused product would have an axis of three, which a TPU pads to sixteen.
-        shape, axes = (heads, width // heads), ("embed", "heads")
-        self.attention = functools.partial(chunked_attention, chunk=chunk) if chunk else attention
-        self.q = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
-        self.k = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
-        self.v = Linear(width, shape, axes, dtype=dtype, rngs=rngs)
-        self.out = Linear(shape, width, axes[::-1], dtype=dtype, rngs=rngs, init=out_init)
-
-    def attend(
-        self, x: jax.Array, context: jax.Array, mask: jax.Array | None, gather: Gather | None
-    ) -> jax.Array:
-        """x (..., Q, D), context (..., K', D); mask boolean, broadcastable to (..., H, Q, K) -> (..., Q, D)."""
-        q, k, v = self.q(x), self.k(context), self.v(context)  # (..., Q or K', H, d)
-        if gather is not None:
-            k, v = gather(k), gather(v)
-        return self.out(self.attention(q, k, v, mask))
-
-
-class SelfAttention(Attention):
-    """Multi-head self-attention within the token axis: (..., Q, D) -> (..., Q, D)."""
-
-    def __call__(
-        self, x: jax.Array, mask: jax.Array | None = None, gather: Gather | None = None
-    ) -> jax.Array:
-        """x (..., Q, D); mask boolean, broadcastable to (..., H, Q, K)."""
-        return self.attend(x, x, mask, gather)
-
-
-class CrossAttention(Attention):
-    """Multi-head cross-attention: queries (..., Q, D), keys and values from (..., K, D)."""
-
-    def __call__(
-        self,
-        x: jax.Array,
-        context: jax.Array,
-        mask: jax.Array | None = None,
-        gather: Gather | None = None,
-    ) -> jax.Array:
-        """x (..., Q, D), context (..., K', D); mask boolean, broadcastable to (..., H, Q, K)."""
-        return self.attend(x, context, mask, gather)
+def key_mask(keys: jax.Array) -> jax.Array:
+    """Which keys exist, as a mask of `attention`: (..., K) bool -> (..., 1, 1, K)."""
+    return keys[..., None, None, :]
