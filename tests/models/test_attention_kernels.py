@@ -12,6 +12,7 @@ from ptdit_jax.models.attention import attend, windows
 from ptdit_jax.models.attention.cudnn import cudnn_attention
 from ptdit_jax.models.attention.splash import block_size, block_sizes, splash_attention
 from ptdit_jax.models.attention.windows import window_attention
+from ptdit_jax.models.stack import REMAT_POLICIES
 from tests.models import tiny
 
 jit = functools.partial(jax.jit, compiler_options=tiny.FAST)
@@ -171,3 +172,11 @@ def test_cudnn_is_called_without_a_bias(keys, monkeypatch):
     if keys is not None and keys.ndim == 1:
         assert keys.sum() == 13
         assert "3x14x2x72" in lowered
+
+
+@pytest.mark.parametrize(("kernel", "shape"), [(splash, (1, 128, 1, 8)), (packed, (1, 2, 64, 1, 8))])
+@pytest.mark.parametrize(("policy", "calls"), [("block", 3), ("attention", 2)])
+def test_remat_that_keeps_attention_computes_it_once(kernel, shape, policy, calls):
+    layer = jax.checkpoint(lambda x: jnp.sin(2 * kernel(x, x, x)), policy=REMAT_POLICIES[policy])
+    traced = jax.make_jaxpr(jax.grad(lambda x: layer(x).sum()))(jnp.ones(shape))
+    assert str(traced).count("= pallas_call") == calls

@@ -12,7 +12,7 @@ WHERE = {
     EINSUM: "einsum",
     CUDNN: f"cudnn, einsum within shifted windows and windows below {SMALL} tokens",
     SPLASH: f"splash, einsum within windows below {SMALL} tokens",
-    PALLAS: "pallas within windows, splash elsewhere",
+    PALLAS: "pallas within windows, splash elsewhere (windows that pallas does not take: splash, einsum if small)",
 }
 """What `attend` computes with, in a few words; all of it is in docs/attention.md."""
 
