@@ -2,7 +2,8 @@
 
 launch/run.sh --config configs/t2v_demo.py --config.train.init_from=runs/t2i_demo
 
-The network is that of `t2i_demo`, with which it starts, on 16 frames and windows of 4 frames (docs/demos.md).
+The network is that of `t2i_demo`, with which it starts, on 16 frames and windows of 4 frames.  What it reaches:
+docs/demos.md.
 """
 
 import ml_collections
