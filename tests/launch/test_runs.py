@@ -123,6 +123,23 @@ def test_sigterm_to_one_stops_both_and_the_loss_of_process_0_ends_the_other(refe
     assert_same_losses(workdir, reference, steps=saved + 2)
 
 
+@pytest.mark.full  # three processes that compile the sampler
+def test_two_processes_judge_the_average_as_one_does(tmp_path, tiny, start, environment):
+    fields = SHORT | {"train__steps": 6, "evaluation__name": "digits", "evaluation__every": 3}
+    arguments = tiny(**fields, checkpoint__keep=1)[1]
+    lines = finish(start(tmp_path / "two", arguments), 0)
+    runs.run(tmp_path / "one", arguments, **environment)
+    for name in ("frechet_distance", "recognition", "recall"):
+        two, one = (
+            np.genfromtxt(tmp_path / each / "metrics.csv", delimiter=",", names=True)[f"evaluation_{name}"]
+            for each in ("two", "one")
+        )
+        assert np.isnan(two).tolist() == [True, True, False] * 2
+        np.testing.assert_allclose(two, one, rtol=1e-3, atol=0.03)
+    assert runs.checkpoints(tmp_path / "two") == runs.checkpoints(tmp_path / "one")
+    assert sum("step 3: " in line for line in lines) == 1
+
+
 @pytest.mark.full
 def test_two_processes_start_with_the_average_of_another_run(reference, tmp_path, tiny, start):
     """But for what does not fit, which both refuse until it is named."""
@@ -134,7 +151,8 @@ def test_two_processes_start_with_the_average_of_another_run(reference, tmp_path
     }
     fields |= {"optimizer__learning_rate": 1e-30, "model__classes": 12}
     lines = finish(start(tmp_path / "run", tiny(**fields)[1]), cli.USER_ERROR)
-    assert "[p0]   class_embedding.table: (11, 32) found, (13, 32) wanted" in lines
+    misfit = "class_embedding.table: (11, 32) found, (13, 32) wanted"  # of the first to see it
+    assert any(line.endswith(misfit) for line in lines), "\n".join(lines)
     skip = {"train__init_skip": ("class_embedding.*",)}
     finish(start(tmp_path / "run", tiny(**fields | skip)[1]), 0)
     ours = runs.numbers(tmp_path / "run" / "checkpoints" / "1")

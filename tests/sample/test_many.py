@@ -81,7 +81,7 @@ def whole(runs):
 
 
 def contents(place):
-    return {path.name: path.read_bytes() for path in place.glob("*-*.png")}
+    return {path.name: path.read_bytes() for path in place.glob("[0-9]*-*.png")}
 
 
 def test_a_file_a_sample_with_what_it_is(whole, runs):

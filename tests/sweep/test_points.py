@@ -238,7 +238,7 @@ def test_tables_of_a_sweep_hold_what_text_costs(sweep_file):
 def test_a_step_with_its_text_live_is_planned_with_its_encoder(sweep_file):
     live = text_sweep(sweep_file).points[1].config
     encoder = text_cost.columns(live)["text_mib"] * 2**20
-    assert compiler._answer(live, None, encoder, 1)["memory"] > encoder  # too much, before it is compiled
-    planned = compiler._answer(live, None, 0.0, 1)
+    assert compiler.answer_of(live, None, encoder, 1)["memory"] > encoder  # too much, before it is compiled
+    planned = compiler.answer_of(live, None, 0.0, 1)
     assert planned["memory"] > encoder + 4 * counts.count(live).parameters
     assert planned["step_seconds"] > 0
