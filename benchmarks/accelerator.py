@@ -12,7 +12,7 @@ parameters, at 256 to 2048 pixels and 17 frames, with every `model.attention` th
 --only     parts whose names match a pattern of the shell, such as 'xl-1024px-train-*'
 --list     the names of all parts, the most important first, and nothing more
 --seconds  of repeated calls of each part; times are their medians
---small    tiny networks and samples, compiled without care, to try the command on a CPU in under a minute
+--small    tiny networks and samples, compiled in a hurry, to try the command on a CPU in about a minute
 
 It needs jax, flax, numpy, optax, einops and ml_collections.  It ends with a table of all rows of this device in the
 file, and with code 1 if a part failed; memory that does not suffice is no failure.  docs/speed.md has the columns.

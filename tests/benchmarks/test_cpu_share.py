@@ -1,6 +1,5 @@
 """`benchmarks.cpu_share` and the yardstick that both benchmarks of shares have."""
 
-import jax
 import jax.numpy as jnp
 import pytest
 
@@ -62,8 +61,3 @@ def test_the_command_prints_both_passes(capsys):
 def test_unknown_latents_are_one_line():
     with pytest.raises(ValueError, match="--latents 48: must be of 32, 64, 128"):
         cpu_share.main(["--latents", "32,48"])
-
-
-def test_jax_is_as_before():
-    """The commands pin what `tests/conftest.py` pins, and nothing else."""
-    assert jax.config.values["jax_default_matmul_precision"] == "float32"
