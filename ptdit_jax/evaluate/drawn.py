@@ -38,10 +38,15 @@ def check(args: argparse.Namespace) -> None:
     if args.samples is None and args.checkpoint is None:
         raise ValueError("--samples is missing: the folder that the samples are drawn into")
     if args.samples is None:
-        run = (
-            args.checkpoint.parent.parent if args.checkpoint.parent.name == "checkpoints" else args.checkpoint
-        )
-        args.samples = run / FOLDER
+        args.samples = run_of(args.checkpoint) / FOLDER
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run of a checkpoint, which may be that folder, `checkpoints` in it, or a step."""
+    for place in (checkpoint, checkpoint.parent):
+        if place.name == "checkpoints":
+            return place.parent
+    return checkpoint
 
 
 def draw(args: argparse.Namespace, launch: distributed.Launch) -> int:

@@ -79,6 +79,11 @@ def test_samples_are_drawn_once_and_judged_alike(place, capsys):
     assert f"--samples={judged} was begun with other settings: seed=4, was 3.  Name another --samples" in line
 
 
+def test_samples_lie_in_the_folder_of_the_run():
+    for place in ("run", "run/checkpoints", "run/checkpoints/20", "run/checkpoints/best"):
+        assert drawn.run_of(Path(place)) == Path("run")
+
+
 @pytest.mark.parametrize(
     ("more", "line"),
     [

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from configs import c2i_digits
 from data_pipelines import sources
 from data_pipelines.sources import digit_scans, enlarged
 from ptdit_jax.evaluation import EVALUATIONS, find
@@ -110,7 +111,7 @@ def test_report_is_deterministic_and_complete():
     }
     assert set(EVALUATIONS["digits"].better) < set(report.metrics())
     assert "450 generated digits" in str(report)
-    assert find("digits") is EVALUATIONS["digits"]
+    assert find(c2i_digits.get_config().evaluation) is EVALUATIONS["digits"]
     assert EVALUATIONS["digits"].judge is judge_digits
 
 

@@ -44,6 +44,8 @@ def test_judges_have_float32_whatever_surrounds_them(tiny, tmp_path, monkeypatch
     seen = []
 
     class Judge:
+        takes, wants = "data", "labels"
+
         def judge(self, images, labels):
             seen.append(jax.config.values["jax_default_matmul_precision"])
             return self
