@@ -234,7 +234,8 @@ def train(
                     with hang.paused(), log.apart():
                         figures, line = judge(state.averaged(train_state, config.sampling.ema), number)
                     values |= figures
-                    log.say(line)
+                    if is_host:
+                        log.say(line)
                 settle(0 if number == done + 1 or trace.ends_with(number) else 1)
                 if number == done + 1:
                     log.say(f"first step after {time.perf_counter() - began:.1f} s")
