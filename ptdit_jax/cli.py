@@ -21,7 +21,7 @@ import configs
 from configs import common
 from ptdit_jax import files
 from ptdit_jax.config import flatten, user_file
-from ptdit_jax.processes import distributed, environment
+from ptdit_jax.processes import distributed, environment, peers
 from ptdit_jax.processes.compilation_cache import enable as enable_compilation_cache
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "option_parser",
     "parse",
     "run",
+    "run_with_others",
 ]
 
 DEFAULT_CONFIG = Path(configs.__file__).parent / "c2i_digits.py"
@@ -231,6 +232,27 @@ def run(main: Callable[[], int], *, debug: bool = False, platforms: str | None =
             "or model.remat='block' need less"
         )
         return FAILURE
+
+
+def run_with_others(launch: distributed.Launch, main: Callable[[], int], *, debug: bool = False) -> int:
+    """Meet the other processes of a launch, and `run` a verb's main in this one.
+
+    Args:
+      launch: how the command was started.
+      main: returns an exit code.
+      debug: see `run`.
+
+    Returns:
+      See `distributed.run`.
+
+    Raises:
+      RunError: not all processes came.
+    """
+    try:
+        others = distributed.initialize(launch)
+    except peers.Missing as error:
+        raise RunError(str(error), code=peers.LOST) from error
+    return distributed.run(others, lambda: run(main, debug=debug))
 
 
 def _complain(text: str) -> None:

@@ -49,7 +49,7 @@ from ptdit_jax.experiment.initial import Initial, find_initial
 from ptdit_jax.experiment.program import check_state, make_program
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import connect, data_share, make_mesh
-from ptdit_jax.processes import distributed, environment, peers, signals, watchdog
+from ptdit_jax.processes import distributed, environment, signals, watchdog
 from ptdit_jax.training import checkpoint, metrics, profile, state
 
 
@@ -289,11 +289,7 @@ def start(argv: Sequence[str]) -> int:
     """Read the command line, meet the other processes and train; returns the exit code."""
     launch, rest = distributed.parse(argv)
     config, workdir, debug = cli.parse(rest, __doc__ or "")
-    try:
-        others = distributed.initialize(launch)
-    except peers.Missing as error:
-        raise cli.RunError(str(error), code=peers.LOST) from error
-    return distributed.run(others, lambda: cli.run(lambda: main(config, workdir, launch), debug=debug))
+    return cli.run_with_others(launch, lambda: main(config, workdir, launch), debug=debug)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from ptdit_jax import config as rules
 from ptdit_jax.encode import finish, folder, networks, reading, shapes, sources, work
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import connect, make_mesh
-from ptdit_jax.processes import distributed, environment, peers, signals
+from ptdit_jax.processes import distributed, environment, signals
 
 
 def main(config: Any, names: Sequence[sources.SourceName], out: Path, launch: distributed.Launch) -> int:
@@ -146,11 +146,7 @@ def start(argv: Sequence[str]) -> int:
     launch, rest = distributed.parse(argv)
     names, out, rest = parse(rest)
     config, _, debug = cli.parse(rest, __doc__ or "")
-    try:
-        others = distributed.initialize(launch)
-    except peers.Missing as error:
-        raise cli.RunError(str(error), code=peers.LOST) from error
-    return distributed.run(others, lambda: cli.run(lambda: main(config, names, out, launch), debug=debug))
+    return cli.run_with_others(launch, lambda: main(config, names, out, launch), debug=debug)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from ptdit_jax.evaluation import films, npz, pictures
 from ptdit_jax.evaluation.films import Films
 from ptdit_jax.evaluation.pictures import Pictures
 from ptdit_jax.parallel.mesh import connect, make_mesh
-from ptdit_jax.processes import distributed, environment, peers
+from ptdit_jax.processes import distributed, environment
 from ptdit_jax.sample import sizes
 
 
@@ -142,11 +142,7 @@ def start(argv: Sequence[str]) -> int:
     """Read the command line, meet the other processes and judge; returns the exit code."""
     launch, rest = distributed.parse(argv)
     args = flags.parse(rest[1:], __doc__ or "")
-    try:
-        others = distributed.initialize(launch)
-    except peers.Missing as error:
-        raise cli.RunError(str(error), code=peers.LOST) from error
-    return distributed.run(others, lambda: cli.run(lambda: main(args, launch), debug=args.debug))
+    return cli.run_with_others(launch, lambda: main(args, launch), debug=args.debug)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import connect, make_mesh
-from ptdit_jax.processes import distributed, environment, peers, signals
+from ptdit_jax.processes import distributed, environment, signals
 from ptdit_jax.sample import drawing, folder, request, sizes
 from ptdit_jax.sample import settings as how
 from ptdit_jax.sample.origin import Origin
@@ -202,11 +202,7 @@ def start(argv: Sequence[str]) -> int:
     """Read the command line, meet the other processes and draw; returns the exit code."""
     launch, rest = distributed.parse(argv)
     args = request.parse(rest[1:], __doc__ or "")
-    try:
-        others = distributed.initialize(launch)
-    except peers.Missing as error:
-        raise cli.RunError(str(error), code=peers.LOST) from error
-    return distributed.run(others, lambda: cli.run(lambda: main(args, launch), debug=args.debug))
+    return cli.run_with_others(launch, lambda: main(args, launch), debug=args.debug)
 
 
 if __name__ == "__main__":
