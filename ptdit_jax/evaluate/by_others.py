@@ -48,7 +48,7 @@ def by_dinov2(args: argparse.Namespace, found: Pictures, count: int, mesh: Mesh)
 
 def by_i3d(args: argparse.Namespace, found: Films, count: int, mesh: Mesh) -> Result:
     """FVD by the protocol `args.clips`."""
-    protocol = clips.preset(args.clips, count=count)
+    protocol = clips.parse(args.clips, count=count)
     network = fvd.I3d(args.i3d, protocol, mesh, args.together or fvd.TOGETHER)
     _say("Inception-3D", args.i3d, network.digest)
     reference = network.of(films.find(args.reference, "--reference"), reference=True, name="reference")

@@ -61,7 +61,12 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     add("--i3d", metavar="FILE", help="Inception-3D, i3d_pretrained_400.pt")
     add("--clip", metavar="DIR", help="CLIP, a folder of transformers")
     add("--captions", metavar="FILE", help="of the samples, a line each (default: what the files say)")
-    add("--clips", choices=list(clips.PRESETS), default=CLIPS, help=f"of fvd: the protocol (default {CLIPS})")
+    add(
+        "--clips",
+        metavar="NAME[?OPTION=VALUE&...]",
+        default=CLIPS,
+        help=f"of fvd: {', '.join(clips.PRESETS)}, and options of one's own (default {CLIPS})",
+    )
     add("--split", type=int, default=SPLIT, metavar="N", help=f"images of a split of IS (default {SPLIT})")
     add(
         "--distances", choices=figures.DISTANCES, default="adm", help="of precision and recall (adm: float16)"
@@ -85,6 +90,11 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     for one, other in (("reference", "reference_source"), ("samples", "samples_source")):
         if getattr(args, one) is not None and getattr(args, other) is not None:
             parser.error(f"--{one} and --{other.replace('_', '-')} do not go together")
+    if args.write_reference is not None and "inception" not in networks(args):
+        parser.error(
+            f"--write-reference needs a figure of Inception, and --metrics={','.join(args.metrics)} has none"
+        )
+    clips.parse(args.clips)
     for network in networks(args):
         if getattr(args, network) is None:
             parser.error(f"--{network} is missing: the weights that {', '.join(_by(args, network))} need")

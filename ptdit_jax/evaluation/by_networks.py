@@ -2,7 +2,7 @@
 
 Their fields are `evaluation.weights`, the network's file or folder; `evaluation.reference`, what samples are compared
 with; of "inception" `evaluation.metrics`, some of `figures.NEEDS`, the first of which networks are ranked by; and of
-"i3d" `evaluation.clips`, a protocol of `clips.PRESETS`.
+"i3d" `evaluation.clips`, a protocol as `clips.parse` reads it.
 """
 
 import abc
@@ -158,7 +158,7 @@ class ByI3d(Judge):
 
     @functools.cached_property
     def _network(self) -> fvd.I3d:
-        protocol = clips.preset(self.section.clips, count=None)
+        protocol = clips.parse(self.section.clips, count=None)
         return fvd.I3d(self.weights, protocol, self.mesh)
 
     @functools.cached_property
@@ -226,8 +226,11 @@ def _check(judge: Judge, config: Any) -> Iterable[str]:
         yield f"{name} judges films, and data.frames=1 are pictures"
     if section.name in ("inception", "dinov2") and frames > 1:
         yield f"{name} judges pictures, and data.frames={frames} are films"
-    if section.name == "i3d" and section.clips not in clips.PRESETS:
-        yield f"evaluation.clips={section.clips!r} is unknown; it is one of {', '.join(map(repr, clips.PRESETS))}"
+    if section.name == "i3d":
+        try:
+            clips.parse(section.clips)
+        except ValueError as error:
+            yield f"evaluation.clips={section.clips!r}: {error}"
     if section.name == "clip" and config.model.condition != "text":
         yield f"{name} judges how samples fit their captions, and model.condition={config.model.condition!r} has none"
     if config.model.channels == 1 and config.data.pixels_per_latent == 1:

@@ -7,6 +7,8 @@ Shapes: n films of a part, F frames, H rows, W columns.
 
 import dataclasses
 import math
+import types
+import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from data_pipelines.raw.naming import split_options
 from ptdit_jax.features import i3d, resize
 
 OFFSETS = ("first", "middle", "random")
@@ -217,3 +220,29 @@ def preset(name: str, **changes: Any) -> Clips:
     if name not in PRESETS:
         raise ValueError(f"protocol {name} must be of {', '.join(PRESETS)}")
     return dataclasses.replace(PRESETS[name], **changes)
+
+
+def parse(text: str, **changes: Any) -> Clips:
+    """A protocol as a command line or a config names it: `NAME`, or `NAME?OPTION=VALUE&OPTION=VALUE`.
+
+    Args:
+      text: such as "stylegan_v?frames=32&reference_count=500"; a count of "all" is None.
+      changes: fields of `Clips` that stand above those of the text.
+
+    Raises:
+      ValueError: there is no such protocol or option, or a value is wrong.
+    """
+    name, given = split_options(text)
+    kinds = typing.get_type_hints(Clips)
+    for option, value in given.items():
+        if option not in kinds:
+            raise ValueError(f"{text}: there is no option {option!r}; there are {', '.join(kinds)}")
+        if isinstance(kinds[option], types.UnionType) and value == "all":
+            changes.setdefault(option, None)
+        elif kinds[option] is str:
+            changes.setdefault(option, value)
+        elif value.isdecimal():
+            changes.setdefault(option, int(value))
+        else:
+            raise ValueError(f"{text}: {option}={value} must be a whole number")
+    return preset(name, **changes)

@@ -139,3 +139,19 @@ def test_short_side_crop_is_a_resize_of_torch_and_its_middle(shape, size):
     top, left = (size[0] - 224) // 2, (size[1] - 224) // 2
     wanted = of_torch(films, size)[:, :, top : top + 224, left : left + 224] / 255 * 2 - 1
     np.testing.assert_allclose(network_sees(films, "short_side_crop"), wanted, atol=1e-4, rtol=0)
+
+
+def test_options_of_ones_own_stand_in_the_name():
+    found = clips.parse("stylegan_v?stride=2&reference_count=all&offset=middle&seed=3", count=7)
+    wanted = clips.preset("stylegan_v", stride=2, reference_count=None, offset="middle", seed=3, count=7)
+    assert found == wanted
+    assert clips.parse("common_metrics") == clips.PRESETS["common_metrics"]
+    for text, line in (
+        ("fvd", "protocol fvd must be of stylegan_v"),
+        ("stylegan_v?stride=x", r"stylegan_v\?stride=x: stride=x must be a whole number"),
+        ("stylegan_v?frames=4", "frames=4 must be at least 9"),
+        ("stylegan_v?resize=none", "resize=none must be of bilinear_whole"),
+        ("stylegan_v?stride", "'stride' must be OPTION=VALUE"),
+    ):
+        with pytest.raises(ValueError, match=line):
+            clips.parse(text)

@@ -127,10 +127,12 @@ def test_fvd_is_of_the_clips_of_a_protocol(place, monkeypatch):
         evaluate.by_others.clips, "PRESETS", {"common_metrics": evaluate.by_others.clips.Clips(frames=9)}
     )
     words = ("--samples=PLACE/films.npz", "--reference=PLACE/films_real.npz", "--metrics=fvd")
-    code, told = run(place, *words, "--i3d=PLACE/captions.txt", "--clips=common_metrics")
+    code, told = run(
+        place, *words, "--i3d=PLACE/captions.txt", "--clips=common_metrics?stride=1&reference_count=5"
+    )
     assert code == 0
     assert told["figures"]["fvd"] > 0
-    facts = {"clips": "common_metrics", "frames": 9, "count": 4, "reference_count": 6, "i3d_sha256": "digest"}
+    facts = {"frames": 9, "count": 4, "reference_count": 5, "stride": 1, "i3d_sha256": "digest"}
     assert facts.items() <= told.items()
 
 
@@ -183,6 +185,20 @@ def test_raw_sources_are_cut_to_the_size_of_the_samples(place, tmp_path):
         (
             ("--samples-source=images:PLACE/real", "--metrics=clip_score", "--clip=PLACE/clip"),
             "--samples-source needs --size HxW, and --out or --write-reference",
+        ),
+        (
+            (
+                "--samples=PLACE/films.npz",
+                "--metrics=fvd",
+                "--reference=a",
+                "--i3d=a",
+                "--clips=stylegan_v?fps=8",
+            ),
+            "stylegan_v?fps=8: there is no option 'fps'; there are frames, stride",
+        ),
+        (
+            ("--samples=PLACE/real", "--metrics=clip_score", "--clip=PLACE/clip", "--write-reference=a.npz"),
+            "--write-reference needs a figure of Inception, and --metrics=clip_score has none",
         ),
         (
             ("--samples=PLACE/real", "--reference=a", "--reference-source=images:b", "--metrics=is"),

@@ -116,7 +116,7 @@ def test_captions_reach_the_judge(place, monkeypatch):
         ({"name": "dinov2"}, "evaluation.weights='' must be those that evaluation.name='dinov2' needs"),
         ({"name": "dinov2"}, "evaluation.reference='' must be what fd_dinov2 compare with"),
         ({"name": "i3d"}, "evaluation.name='i3d' judges films, and data.frames=1 are pictures"),
-        ({"name": "i3d", "clips": "none"}, "evaluation.clips='none' is unknown; it is one of 'stylegan_v'"),
+        ({"name": "i3d", "clips": "none"}, "evaluation.clips='none': protocol none must be of stylegan_v"),
         ({"name": "clip"}, "model.condition='class' has none"),
         ({"name": "inception"}, "judges RGB, and model.channels=1 is grey"),
         ({"name": "clip", "count": 3}, "evaluation.count=3 must be above 3"),
