@@ -34,8 +34,6 @@ def judge(
     network = statistics.Inception(args.inception, mesh, args.together or statistics.TOGETHER)
     if jax.process_index() == 0:
         print(f"Inception-v3 of {args.inception}, sha256 {network.digest}", flush=True)
-        if note := figures.few(count, names):
-            print(f"warning: {note}", file=sys.stderr)
     reference = None
     if args.reference_source is not None and set(names) != {"is"}:
         real = pictures.of_source(args.reference_source, "--reference-source", found.size)
@@ -53,6 +51,9 @@ def judge(
         )
     wanted = figures.needs(names) | ({"fid", "sfid"} if args.write_reference is not None else set())
     samples = network.of(found, wanted, name="samples", count=count, split=args.split, biased=args.biased)
+    if jax.process_index() == 0 and (note := figures.few(count, names)):
+        bias = f"; the means alone add {figures.bias_of_means(samples):.4g} to FID" if "fid" in names else ""
+        print(f"warning: {note}{bias}", file=sys.stderr)
     if jax.process_index() == 0 and args.write_reference is not None:
         statistics.write(args.write_reference, samples, found.read(np.arange(min(count, PAIRED))))
         print(f"see {args.write_reference}")

@@ -49,6 +49,15 @@ def few(count: int, names: Sequence[str]) -> str | None:
     )
 
 
+def bias_of_means(samples: Statistics) -> float:
+    """What the samples' number adds to an expected FID by the means alone, tr(C) / N; that of covariances comes on top.
+
+    E|μ̂ - ν|² = |μ - ν|² + tr(C) / N of a mean μ̂ of N samples with covariance C.
+    """
+    assert samples.count is not None
+    return float(samples.gaussians["fid"].covariance.trace()) / samples.count
+
+
 def reference_of(
     path: Path,
     network: Inception,

@@ -100,8 +100,11 @@ def test_distances_of_images_of_a_folder_and_of_a_written_reference(place, capsy
     metrics = "--metrics=fid,sfid,precision,recall"
     by_images = (f"--samples={place / 'samples.npz'}", f"--reference={place / 'reference.npz'}", metrics)
     _, direct = run(place, *by_images)
-    assert "6 samples are not more than the 2,048 features" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "6 samples are not more than the 2,048 features" in said
     pooled = [np.load(place / f"{name}-oracle.npz")["pooled"].astype(np.float64) for name in COUNTS]
+    bias = float(said.split("the means alone add ")[1].split(" ")[0])
+    assert bias == pytest.approx(pooled[0].var(axis=0, ddof=1).sum() / 6, rel=1e-2)
     assert direct["figures"]["fid"] == pytest.approx(distance_of_few(*pooled), rel=1e-3)
     reference = place / "statistics.npz"
     written = run(place, f"--samples={place / 'reference'}", f"--write-reference={reference}", "--metrics=is")
