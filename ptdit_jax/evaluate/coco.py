@@ -76,6 +76,8 @@ def choose(annotations: Any, count: int, seed: int, where: str) -> list[tuple[st
 
 def main(args: argparse.Namespace) -> int:
     """Choose and write; returns the exit code."""
+    if not args.annotations.is_file():
+        raise FileNotFoundError(f"--annotations={args.annotations}: there is no such file")
     try:
         annotations = json.loads(args.annotations.read_text())
     except ValueError as error:

@@ -260,6 +260,8 @@ def test_a_caption_of_each_of_some_pictures_by_a_seed(tmp_path, capsys):
     assert [text.split(",")[0] for text in prompts] == [f"picture {number}" for number in numbers]
     assert len({text[-1] for text in prompts}) > 2  # not always the first caption
     assert coco.digest(tmp_path / "out" / "pictures.txt") in capsys.readouterr().out
+    assert cli.run(lambda: coco.main(coco.parse(["--annotations=none.json", "--out=a"]))) == 1
+    assert "error: --annotations=none.json: there is no such file" in capsys.readouterr().err
     again = coco.choose(annotations(), 12, 0, "x")
     assert [name for name, _ in again] == names
     assert [name for name, _ in coco.choose(annotations(), 12, 1, "x")] != names
