@@ -25,6 +25,8 @@ from ptdit_jax import cli, files
 from ptdit_jax import config as rules
 from ptdit_jax.analyze import lattice, redundancy, runs
 from ptdit_jax.analyze.regions import regions
+from ptdit_jax.experiment import origin
+from ptdit_jax.experiment.build import build
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.processes import environment
 
@@ -103,7 +105,7 @@ def measure_redundancy(args: argparse.Namespace) -> int:
     """Numbers and maps of a run's attention; returns the exit code."""
     # --- what is asked for
     path = files.path(args.checkpoint, "--checkpoint")
-    run = runs.find(path, ema=args.ema)
+    run = origin.of_checkpoint(path, ema=args.ema)
     config = run.config
     redundancy.check_family(config, path)
     times = redundancy.chosen_times(args.times)
@@ -116,7 +118,7 @@ def measure_redundancy(args: argparse.Namespace) -> int:
     cli.enable_compilation_cache()
     mesh = make_mesh({"data": -1}, environment.devices()[:1])
     wants_samples = args.of == "samples"
-    experiment = run.build(mesh, runs.empty_caption(run) if wants_samples else None)
+    experiment = build(run.config, mesh=mesh, null_text=run.empty_caption() if wants_samples else None)
     params = run.load(experiment, mesh)
     if wants_samples:
         x0, condition = runs.samples(run, experiment, params, args.count, seed=args.seed, mesh=mesh)
@@ -146,15 +148,19 @@ def measure_redundancy(args: argparse.Namespace) -> int:
 def measure_lattice(args: argparse.Namespace) -> int:
     """Numbers and folded gradients of runs' samples; returns the exit code."""
     # --- what is asked for
-    found_runs = [runs.find(files.path(each, "--checkpoint"), ema=args.ema) for each in args.checkpoint]
-    names = [run.name for run in found_runs]
+    found_runs = [
+        origin.of_checkpoint(files.path(each, "--checkpoint"), ema=args.ema) for each in args.checkpoint
+    ]
+    names = [Path(each).absolute().name for each in args.checkpoint]
     if len(set(names)) < len(names):
         raise ValueError(
             f"--checkpoint {' '.join(args.checkpoint)}: folders must have different names, for the table"
         )
     shifted = ("on", "off") if args.shifted == "both" else (args.shifted,)
     window = window_of(args.window)
-    plans = [lattice.plan(run, window, args.space, shifted) for run in found_runs]
+    plans = [
+        lattice.plan(run, window, args.space, shifted, name=name) for run, name in zip(found_runs, names)
+    ]
     out = folder_of(args, found_runs[0])
 
     # --- samples, run after run
@@ -170,7 +176,7 @@ def measure_lattice(args: argparse.Namespace) -> int:
     # --- files
     facts = {"count": args.count, "seed": args.seed, "space": args.space}
     facts["runs"] = {
-        asked.run.name: {
+        asked.name: {
             "checkpoint": asked.run.title,
             "window": list(asked.window),
             "token": list(asked.token),
@@ -184,7 +190,7 @@ def measure_lattice(args: argparse.Namespace) -> int:
     return 0
 
 
-def folder_of(args: argparse.Namespace, run: runs.Run) -> Path:
+def folder_of(args: argparse.Namespace, run: origin.Origin) -> Path:
     """The folder of the outputs, made.
 
     Raises:

@@ -17,8 +17,9 @@ from ptdit_jax import config as rules
 from ptdit_jax import plots
 from ptdit_jax.analyze import runs
 from ptdit_jax.analyze.borders import Lattice, Sides, folded_gradient, lattice
-from ptdit_jax.analyze.runs import Run
+from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.decoding import Decoder, factor_of, is_drawn
+from ptdit_jax.experiment.origin import Origin
 from ptdit_jax.text_tables import table
 
 DATA = "data"
@@ -33,12 +34,14 @@ class Plan:
 
     Attributes:
       run: see there.
+      name: of the run, for tables.
       space: one of `SPACES`.
       window: rows and columns of its windows in cells of that space.
       token: rows and columns of a token likewise.
     """
 
-    run: Run
+    run: Origin
+    name: str
     space: str
     window: Sides
     token: Sides
@@ -63,7 +66,9 @@ class Found:
     folded: np.ndarray
 
 
-def plan(run: Run, window: Sequence[int] | None, space: str, shifted: Sequence[str]) -> Plan:
+def plan(
+    run: Origin, window: Sequence[int] | None, space: str, shifted: Sequence[str], *, name: str = "run"
+) -> Plan:
     """Check what is asked for, before anything is computed.
 
     Args:
@@ -71,33 +76,34 @@ def plan(run: Run, window: Sequence[int] | None, space: str, shifted: Sequence[s
       window: (cf, ch, cw) tokens whose borders are looked at; None for the run's own.
       space: one of `SPACES`.
       shifted: keys of `SHIFTED`.
+      name: see `Plan`.
 
     Raises:
       ValueError: the run has several windows, no shifted ones, no pictures, or too large windows.
     """
-    config, name = run.config, f"--checkpoint={run.step}"
+    config, flag = run.config, f"--checkpoint={run.path}"
     if window is None and len(rules.parts(config)) > 1:
         raise ValueError(
-            f"{name}: compression.by_time={config.compression.by_time} has a window for each time; choose one with "
+            f"{flag}: compression.by_time={config.compression.by_time} has a window for each time; choose one with "
             "--window"
         )
     if "off" in shifted and not rules.architecture(config).shift_every:
-        raise ValueError(f"{name} has no shifted windows, so that --shifted must be on")
+        raise ValueError(f"{flag} has no shifted windows, so that --shifted must be on")
     if space == "pixels" and not is_drawn(config):
         raise ValueError(
-            f"{name} makes latents, and its config names no autoencoder: --space must be latents"
+            f"{flag} makes latents, and its config names no autoencoder: --space must be latents"
         )
     own, layout = rules.layout(config)
     sides = tuple(window or own)[1:]
     if sides[0] >= layout.grid[1] and sides[1] >= layout.grid[2]:
         raise ValueError(
-            f"windows of {sides[0]}x{sides[1]} tokens cover the grid of {layout.grid[1]}x{layout.grid[2]} of {name}: "
+            f"windows of {sides[0]}x{sides[1]} tokens cover the grid of {layout.grid[1]}x{layout.grid[2]} of {flag}: "
             "there is no border inside; choose smaller ones with --window"
         )
     sides = tuple(min(side, size) for side, size in zip(sides, layout.grid[1:], strict=True))
     factor = factor_of(config)[1:] if space == "pixels" else (1, 1)
     rows, columns = (p * s for p, s in zip(rules.architecture(config).patches, factor, strict=True))
-    return Plan(run, space, (sides[0] * rows, sides[1] * columns), (rows, columns))
+    return Plan(run, name, space, (sides[0] * rows, sides[1] * columns), (rows, columns))
 
 
 def measure(asked: Plan, shifted: Sequence[str], *, count: int, seed: int, mesh: Mesh) -> list[Found]:
@@ -116,7 +122,7 @@ def measure(asked: Plan, shifted: Sequence[str], *, count: int, seed: int, mesh:
     """
     run = asked.run
     pictures = {DATA: np.stack([each["x"] for each in runs.records(run.config, count, seed=seed)])}
-    experiment = run.build(mesh, runs.empty_caption(run))
+    experiment = build(run.config, mesh=mesh, null_text=run.empty_caption())
     params = run.load(experiment, mesh)
     for kind in shifted:
         weights = params if kind == "on" else without_shift(params)
@@ -126,7 +132,7 @@ def measure(asked: Plan, shifted: Sequence[str], *, count: int, seed: int, mesh:
         pictures = {what: decoder(latents) for what, latents in pictures.items()}
     return [
         Found(
-            run.name,
+            asked.name,
             what,
             count,
             lattice(each, asked.window, asked.token),

@@ -20,10 +20,10 @@ from ptdit_jax.encoders.text import open_text_encoder
 from ptdit_jax.experiment import caching, decoding, live_text
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import Wanted, labels_in_turn, turns_of, unfolding
+from ptdit_jax.experiment.origin import Origin
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.sample import conditions, drawing, prompts, settings, sizes
-from ptdit_jax.sample.origin import Origin
 
 PROGRAMS = 8  # that are kept, each with its compiled steps
 PREVIEWS = 12  # of one answer at most, its last picture not counted

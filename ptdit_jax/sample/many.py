@@ -32,13 +32,13 @@ from ptdit_jax import config as rules
 from ptdit_jax.encoders import autoencoder
 from ptdit_jax.experiment import caching, decoding
 from ptdit_jax.experiment.build import build
+from ptdit_jax.experiment.origin import Origin
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.parallel import chips
 from ptdit_jax.parallel.mesh import connect, make_mesh
 from ptdit_jax.processes import distributed, environment, signals
 from ptdit_jax.sample import drawing, folder, request, sizes
 from ptdit_jax.sample import settings as how
-from ptdit_jax.sample.origin import Origin
 from ptdit_jax.sample.prompts import Prompt
 
 FREE = ("count", "seed", "ema", "batch")  # fields of `sampling` that say nothing here, or elsewhere

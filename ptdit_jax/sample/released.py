@@ -19,9 +19,9 @@ from ptdit_jax import config as rules
 from ptdit_jax.convert import layouts, matching, weights
 from ptdit_jax.encoders import autoencoder_files
 from ptdit_jax.experiment.build import Experiment
+from ptdit_jax.experiment.origin import Origin
 from ptdit_jax.parallel.rules import replicated
 from ptdit_jax.progress import Bar
-from ptdit_jax.sample.origin import Origin
 from ptdit_jax.training.state import ema_name
 
 HEAD_WIDTH = 72  # features of a head, of every model of the family

@@ -6,7 +6,8 @@ from typing import Any
 
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
-from ptdit_jax.sample import flags, one_file, origin, prompts, released
+from ptdit_jax.experiment import origin
+from ptdit_jax.sample import flags, one_file, prompts, released
 from ptdit_jax.sample.prompts import Prompt
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from ptdit_jax.experiment import caching
 from ptdit_jax.experiment.decoding import size_text
+from ptdit_jax.experiment.origin import Origin
 from ptdit_jax.plots import settings as in_files
 from ptdit_jax.sample.conditions import Conditions
-from ptdit_jax.sample.origin import Origin
 from ptdit_jax.sample.prompts import Prompt
 
 PACKAGE = "ptdit_jax"

@@ -17,6 +17,7 @@ from ptdit_jax.analyze.regions import regions
 from ptdit_jax.analyze.similarity import redundancy as redundancy_of
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import generate, labels_in_turn
+from ptdit_jax.experiment.origin import Origin
 from ptdit_jax.parallel.mesh import make_mesh
 from tests.analyze.conftest import parameters, small
 
@@ -216,15 +217,20 @@ def test_what_is_wrong_is_one_line(words, line, saved, capsys):
     assert error.count("error:") == error.count("\n") == 1
 
 
+def run_of(config, place):
+    """A run without parameters."""
+    return Origin("a", "params", "a", config, place, place, lambda *_: None)
+
+
 def test_latents_have_no_pixels_without_an_autoencoder(saved):
     config = small("ptdit", data__pixels_per_latent=8)
     with pytest.raises(ValueError, match="its config names no autoencoder: --space must be latents"):
-        lattice.plan(runs.Run("a", config, saved, "params"), None, "pixels", ("on",))
+        lattice.plan(run_of(config, saved), None, "pixels", ("on",))
 
 
 def test_a_run_of_several_windows_needs_one(tmp_path):
     by_time = ((0.0, 0.5, (1, 2, 2)), (0.5, 1.0, (1, 4, 4)))
-    run = runs.Run("a", small("ptdit", compression__by_time=by_time), tmp_path, "params")
+    run = run_of(small("ptdit", compression__by_time=by_time), tmp_path)
     with pytest.raises(ValueError, match="has a window for each time; choose one with --window"):
         lattice.plan(run, None, "latents", ("on",))
     assert lattice.plan(run, (1, 2, 4), "latents", ("on",)).window == (2, 4)
@@ -233,7 +239,7 @@ def test_a_run_of_several_windows_needs_one(tmp_path):
 def test_a_window_in_pixels_is_compression_times_patch_times_factor(tmp_path, monkeypatch):
     config = small("ptdit", model__patch=2, data__pixels_per_latent=8)
     monkeypatch.setattr(lattice, "is_drawn", lambda config: True)
-    run = runs.Run("a", config, tmp_path, "params")
+    run = run_of(config, tmp_path)
     assert lattice.plan(run, None, "pixels", ("on",)).window == (32, 32)
     assert lattice.plan(run, None, "latents", ("on",)).window == (4, 4)
     assert lattice.plan(run, (1, 1, 2), "pixels", ("on",)).window == (16, 32)

@@ -20,11 +20,10 @@ from ptdit_jax.demo import __main__ as demo
 from ptdit_jax.demo import bounds
 from ptdit_jax.demo.bounds import AS_TRAINED, Asked
 from ptdit_jax.demo.painter import Painter
-from ptdit_jax.experiment import live_text, null_text, sampling_steps
+from ptdit_jax.experiment import live_text, null_text, origin, sampling_steps
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plots import settings
 from ptdit_jax.sample import __main__ as sample
-from ptdit_jax.sample import origin
 from tests.convert import small
 from tests.models import tiny
 

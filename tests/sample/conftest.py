@@ -9,10 +9,9 @@ import pytest
 from configs import t2i_digits
 from data_pipelines.text import NULL_FILE, write_null
 from ptdit_jax import config as rules
-from ptdit_jax.experiment import live_text, null_text
+from ptdit_jax.experiment import live_text, null_text, origin
 from ptdit_jax.experiment.build import build
 from ptdit_jax.sample import __main__ as sample
-from ptdit_jax.sample import origin
 from tests.models.tiny import FAST
 
 SMALL = {

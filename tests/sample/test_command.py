@@ -12,13 +12,13 @@ from PIL import Image
 
 from ptdit_jax import cli
 from ptdit_jax.encoders import text
-from ptdit_jax.experiment import decoding, judging, results
+from ptdit_jax.experiment import decoding, judging, origin, results
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.decoding import Decoder
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.plots import settings
 from ptdit_jax.sample import __main__ as sample
-from ptdit_jax.sample import conditions, origin, outputs
+from ptdit_jax.sample import conditions, outputs
 from ptdit_jax.sample.prompts import Prompt
 from tests.encoders.autoencoders import disturb
 from tests.sample.conftest import parameters, small

@@ -11,13 +11,13 @@ from PIL import Image
 from benchmarks import digits_quality
 from data_pipelines.sources import digit_scans
 from ptdit_jax import cli, plots, train
-from ptdit_jax.experiment import results
+from ptdit_jax.experiment import origin, results
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.generate import NotFinite, batches
 from ptdit_jax.experiment.generate import generate as generate_samples
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.sample import __main__ as sample
-from ptdit_jax.sample import flags, origin
+from ptdit_jax.sample import flags
 from tests.training.test_sample import command
 
 
