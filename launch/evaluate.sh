@@ -5,7 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/launcher.sh"
 
 usage() {
     cat <<USAGE
-Usage: launch/evaluate.sh (--checkpoint DIR | --samples PATH) --reference REF --inception FILE [OPTION...] [ARGUMENT...]
+Usage: launch/evaluate.sh (--checkpoint DIR | --samples PATH) --reference REF WEIGHTS... [OPTION...] [ARGUMENT...]
 
 Makes .venv in the repository, installs the pinned requirements once, and runs
     python -m ptdit_jax.evaluate ARGUMENT...
@@ -19,10 +19,10 @@ $LAUNCH_USAGE
 Arguments ('python -m ptdit_jax.evaluate --help' has all):
 
   --checkpoint DIR     a run's folder, or --from-release WEIGHTS --text-encoder DIR --vae DIR
-  --samples PATH       ADM's .npz or a folder; with --checkpoint the folder that is drawn into
+  --samples PATH       an .npz or a folder; with --checkpoint the folder that is drawn into
   --reference PATH     what they are compared with
-  --inception FILE     weights of Inception-v3
-  --metrics NAMES      fid,sfid,is,precision,recall,kid
+  --metrics NAMES      of fid,sfid,is,precision,recall,kid; fd_dinov2; fvd; clip_score,clipsim; or --protocol NAME
+  --inception FILE     weights of the first six; --dinov2 DIR, --i3d FILE and --clip DIR of the others
   --count K            samples of a model without text (50,000), or of each prompt
 $PLACE_USAGE
   --step-timeout S     seconds that one group of samples may take before it counts as hung

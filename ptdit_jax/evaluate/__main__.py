@@ -37,7 +37,7 @@ from ptdit_jax.evaluation import films, npz, pictures
 from ptdit_jax.evaluation.films import Films
 from ptdit_jax.evaluation.pictures import Pictures
 from ptdit_jax.parallel.mesh import connect, make_mesh
-from ptdit_jax.processes import distributed, environment
+from ptdit_jax.processes import decision, distributed, environment
 from ptdit_jax.sample import sizes
 
 
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALON
     if is_drawn:
         if code := drawn.draw(args, launch):
             return code
-        distributed.meet("judge the samples", drawn.DAY)
+        distributed.meet("judge the samples", decision.DAY)
     else:
         distributed.meet("start JAX's devices")
         environment.devices()

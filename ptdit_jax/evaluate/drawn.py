@@ -8,7 +8,6 @@ from typing import Any
 from ptdit_jax.processes import distributed
 from ptdit_jax.sample import folder, many, request
 
-DAY = 24 * 3600.0  # seconds that the processes wait for the slowest
 COUNT = 50_000  # samples of a model without text, as FID-50K has them
 FOLDER = "judged"  # within the run's
 

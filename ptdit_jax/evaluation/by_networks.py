@@ -77,6 +77,10 @@ class Judge(abc.ABC):
         return NetworkReport(len(samples), self.judge(samples, wanted))
 
     @abc.abstractmethod
+    def prepare(self, size: tuple[int, int, int]) -> None:
+        """Read weights and reference for samples of (F, H, W); raises ValueError or OSError where they do not do."""
+
+    @abc.abstractmethod
     def judge(self, samples: np.ndarray, wanted: Any) -> dict[str, float]:
         """The figures by name."""
 
@@ -108,19 +112,20 @@ class ByInception(Judge):
     def _of_size(self) -> dict[tuple[int, int], Statistics]:
         return {}
 
+    def prepare(self, size: tuple[int, int, int]) -> None:
+        """See `Judge`."""
+        _, *sides = size
+        place = sides[0], sides[1]
+        if self._network and self.has_reference and place not in self._of_size:
+            self._of_size[place] = figures.reference_of(
+                self.reference, self._network, self.names, flag="evaluation.reference", size=place, bar=None
+            )
+
     def judge(self, samples: np.ndarray, wanted: Any) -> dict[str, float]:
         """Of pictures (N, 1, H, W, 3)."""
         del wanted
+        self.prepare((samples.shape[1], samples.shape[2], samples.shape[3]))
         found = pictures.of_array(samples[:, 0], "the samples")
-        if self.has_reference and found.size not in self._of_size:
-            self._of_size[found.size] = figures.reference_of(
-                self.reference,
-                self._network,
-                self.names,
-                flag="evaluation.reference",
-                size=found.size,
-                bar=None,
-            )
         seen = self._network.of(found, figures.needs(self.names), name=None)
         values = figures.figures(self.names, seen, self._of_size.get(found.size))
         return {name: float(values[name]) for name in self.names}
@@ -139,6 +144,10 @@ class ByDinov2(Judge):
     def _reference(self) -> tuple[pictures.Pictures, Moments]:
         found = pictures.find(self.reference, "evaluation.reference")
         return found, self._network.of(found, name=None)
+
+    def prepare(self, size: tuple[int, int, int]) -> None:
+        """See `Judge`."""
+        pictures.check_size(self._reference[0], size[1:])
 
     def judge(self, samples: np.ndarray, wanted: Any) -> dict[str, float]:
         """Of pictures (N, 1, H, W, 3)."""
@@ -165,6 +174,11 @@ class ByI3d(Judge):
     def _reference(self) -> Moments:
         return self._network.of(films.find(self.reference, "evaluation.reference"), reference=True, name=None)
 
+    def prepare(self, size: tuple[int, int, int]) -> None:
+        """See `Judge`."""
+        self._network.clips.side(reference=False).places(size[0], 0, "a sample")  # long enough
+        self._reference  # noqa: B018 - is made
+
     def judge(self, samples: np.ndarray, wanted: Any) -> dict[str, float]:
         """Of films (N, F, H, W, 3)."""
         del wanted
@@ -182,6 +196,11 @@ class ByClip(Judge):
     @functools.cached_property
     def _network(self) -> Clip:
         return Clip(self.weights, self.mesh)
+
+    def prepare(self, size: tuple[int, int, int]) -> None:
+        """See `Judge`."""
+        del size
+        self._network  # noqa: B018 - is made
 
     def judge(self, samples: np.ndarray, wanted: Any) -> dict[str, float]:
         """Of pictures or films (N, F, H, W, 3), with a caption for each."""
@@ -209,7 +228,14 @@ def evaluation(section: Any) -> Evaluation:
     """
     judge = JUDGES[section.name](section)
     wants = "captions" if section.name == "clip" else "labels"
-    return Evaluation(judge, judge.better, functools.partial(_check, judge), takes="pictures", wants=wants)
+    return Evaluation(
+        judge,
+        judge.better,
+        functools.partial(_check, judge),
+        takes="pictures",
+        wants=wants,
+        prepare=judge.prepare,
+    )
 
 
 def _check(judge: Judge, config: Any) -> Iterable[str]:
@@ -235,5 +261,7 @@ def _check(judge: Judge, config: Any) -> Iterable[str]:
         yield f"{name} judges how samples fit their captions, and model.condition={config.model.condition!r} has none"
     if config.model.channels == 1 and config.data.pixels_per_latent == 1:
         yield f"{name} judges RGB, and model.channels=1 is grey"
+    if config.data.pixels_per_latent > 1 and not config.autoencoder.path:
+        yield f"{name} judges pictures: latents need autoencoder.path, and it is ''"
     if section.count <= NEIGHBOURS:
         yield f"evaluation.count={section.count} must be above {NEIGHBOURS}"

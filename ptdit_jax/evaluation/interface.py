@@ -33,6 +33,8 @@ class Evaluation:
         `facts(record)`, (k,) int32; None for the data's own.
       takes: "data": (N, C, F, H, W) float32 in the range of the data, latents where the data are; "pictures": what is
         seen of them, (N, F, H, W, 3) uint8.
+      prepare: called with (F, H, W) of the pictures before a run trains that is judged as it does: reads what the judge
+        needs, and raises ValueError or OSError where that is not what it must be.
       wants: "captions": the judge takes those (N,) in place of classes.
     """
 
@@ -42,6 +44,7 @@ class Evaluation:
     source: Callable[[Any], Any] | None = None
     takes: Literal["data", "pictures"] = "data"
     wants: Literal["labels", "captions"] = "labels"
+    prepare: Callable[[tuple[int, int, int]], None] = lambda size: None
 
 
 COMPARED: Mapping[str, Direction] = {

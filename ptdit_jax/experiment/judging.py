@@ -19,14 +19,14 @@ from data_pipelines.text import caption_of, pad_all
 from ptdit_jax import evaluation, files, plots
 from ptdit_jax.experiment import live_text
 from ptdit_jax.experiment.build import Experiment
-from ptdit_jax.experiment.decoding import Decoder
+from ptdit_jax.experiment.decoding import Decoder, pixel_shape
 from ptdit_jax.experiment.generate import NotFinite, Wanted, batches, labels_in_turn
 from ptdit_jax.experiment.sampling_steps import Steps
 from ptdit_jax.processes import distributed
+from ptdit_jax.processes.decision import DAY
 
 VERDICT = "evaluation.json"
 PREFIX = "evaluation_"  # of the figures among a run's metrics
-DAY = 24 * 3600.0  # seconds that the process that judges may take
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,12 +121,18 @@ class Interim:
           experiment: what the config describes.
           mesh: the run's devices.
           best: of the checkpoint that the run goes on from.
+
+        Raises:
+          ValueError: the judge's weights or reference are not what it needs, before anything is trained.
+          OSError: they cannot be read.
         """
         self._workdir = workdir
         found = evaluation.find(config.evaluation)
         assert found is not None
         count = config.evaluation.count
         self._config, self._judged = config, found
+        if found.takes == "pictures" and jax.process_index() == 0:
+            found.prepare(pixel_shape(config, experiment.shape)[1:])
         self._asked = ask(config, experiment, count, mesh)
         self._steps = Steps(experiment, config.sampling, mesh, count=count)
         self._names = list(found.better)

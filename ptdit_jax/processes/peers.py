@@ -177,9 +177,8 @@ class Peers:
 
     def _end(self, reason: str) -> None:
         self._code = LOST
-        sys.stderr.write(
-            f"\nerror: {reason}\n"
-        )  # below a progress bar, and in one write: libraries log meanwhile
+        # Below a progress bar, and in one write: libraries log meanwhile.
+        sys.stderr.write(f"\nerror: {reason}\n")
         sys.stderr.flush()
         self._leave(LOST)
 

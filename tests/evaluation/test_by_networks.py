@@ -63,6 +63,10 @@ def test_the_reference_is_looked_at_once(place, monkeypatch):
     values = [judged.judge(shown(COUNT, 1), None).metrics()["fd_dinov2"] for _ in range(2)]
     assert values[0] == values[1] > 0
     assert len(looked) == 1
+    judged.prepare((1, 24, 24))
+    with pytest.raises(ValueError, match="has images of 24x24 pixels, the samples 32x24"):
+        judged.prepare((1, 32, 24))
+    assert len(looked) == 1
     with pytest.raises(ValueError, match="has images of 24x24 pixels, the samples 12x24"):
         judged.judge(shown(COUNT, 1)[:, :, :12], None)
 
@@ -80,6 +84,9 @@ def test_films_by_their_protocol(tmp_path, monkeypatch):
         section(name="i3d", weights=tmp_path / "x", reference=tmp_path / "real.npz", clips="stylegan_v")
     )
     found = judged.judge(shown(COUNT, 9), None).metrics()["fvd"]
+    with pytest.raises(ValueError, match="a sample has 8 frames; 9 with a stride of 1 need 9"):
+        judged.prepare((8, 24, 24))
+    judged.prepare((9, 24, 24))
     network = judged.judge._network
     reference = network.of(films.find(tmp_path / "real.npz", "x"), reference=True, name=None)
     assert isinstance(reference, Moments)
@@ -119,10 +126,14 @@ def test_captions_reach_the_judge(place, monkeypatch):
         ({"name": "i3d", "clips": "none"}, "evaluation.clips='none': protocol none must be of stylegan_v"),
         ({"name": "clip"}, "model.condition='class' has none"),
         ({"name": "inception"}, "judges RGB, and model.channels=1 is grey"),
+        ({"name": "clip", "latents": True}, "latents need autoencoder.path, and it is ''"),
         ({"name": "clip", "count": 3}, "evaluation.count=3 must be above 3"),
     ],
 )
 def test_configs_that_cannot_be_judged_are_refused(fields, line):
     config = c2i_digits.get_config()
+    if fields.get("latents"):
+        config.data.pixels_per_latent = 8
+        fields = {"name": fields["name"]}
     problems = list(evaluation.find(section(config, **fields)).check(config))
     assert any(line in problem for problem in problems), problems

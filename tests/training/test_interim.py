@@ -89,6 +89,17 @@ def test_a_run_that_goes_on_knows_the_best_and_writes_the_same_bytes(judge, tiny
     assert len(judge) == 6  # none of them twice
 
 
+def test_a_reference_that_does_not_fit_shows_before_anything_is_trained(tiny, tmp_path, monkeypatch):
+    def prepare(size):
+        raise ValueError(f"the reference does not fit {size}")
+
+    judged = Evaluation(lambda *_: pytest.fail("too late"), {"x": "lower"}, takes="pictures", prepare=prepare)
+    monkeypatch.setitem(evaluation.EVALUATIONS, "digits", judged)
+    with pytest.raises(ValueError, match=r"the reference does not fit \(1, 8, 8\)"):
+        train.main(tiny(**FIELDS)[0], tmp_path / "run")
+    assert not runs.rows(tmp_path / "run")
+
+
 def test_samples_that_are_not_finite_are_no_end(tiny, tmp_path, monkeypatch, capsys):
     def broken(*_, **__):
         raise judging.NotFinite("3 of 40 samples are not finite", np.empty(0))
