@@ -59,6 +59,15 @@ def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALON
         if (path := getattr(args, name)) is not None and not path.exists():
             raise FileNotFoundError(f"--{name.replace('_', '-')}={path}: there is no such file or folder")
 
+    if is_drawn:
+        asked, (_, frames, rows, columns) = drawn.planned(args)
+        flags.check_kind(args, is_film=frames > 1)
+        flags.check_count(args, asked)
+        reference, is_resized = args.reference, args.cut or frames > 1
+        if reference is not None and not is_resized and (reference.is_dir() or npz.has_array(reference)):
+            real = pictures.find(reference, "--reference", names=by_inception.chosen(args))
+            pictures.check_size(real, (rows, columns))
+
     # --- samples
     if is_drawn:
         if code := drawn.draw(args, launch):

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ptdit_jax.experiment import decoding
 from ptdit_jax.processes import distributed
-from ptdit_jax.sample import folder, many, request
+from ptdit_jax.sample import folder, many, request, sizes
 
 COUNT = 50_000  # samples of a model without text, as FID-50K has them
 FOLDER = "judged"  # within the run's
@@ -46,6 +47,24 @@ def run_of(checkpoint: Path) -> Path:
         if place.name == "checkpoints":
             return place.parent
     return checkpoint
+
+
+def planned(args: argparse.Namespace) -> tuple[int, tuple[int, int, int, int]]:
+    """How many samples will be drawn, and their (C, F, H, W) in pixels; the model's config is read, and no parameter.
+
+    Raises:
+      ValueError: an option does not go with the model, or its samples are grey, which no figure is of.
+      OSError: a file cannot be read.
+    """
+    config = request.find_model(args).config
+    count = args.count * (len(request.read_prompts(args, config)) or 1)
+    size = sizes.latent_size(config, args.size, args.frames, views=args.views)
+    data = config.data
+    sides = (size[name] or data[name] for name in ("frames", "height", "width"))
+    shape = decoding.pixel_shape(config, (config.model.channels, *sides), views=args.views)
+    if shape[0] != 3:
+        raise ValueError(f"--checkpoint={args.checkpoint} draws grey samples, and the figures are of RGB")
+    return count, shape
 
 
 def draw(args: argparse.Namespace, launch: distributed.Launch) -> int:

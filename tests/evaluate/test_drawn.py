@@ -30,8 +30,10 @@ def place(tmp_path_factory):
     published.inception_file(folder)
     config = small.config(model__channels=3, sampling__ema=0.0, sampling__steps=2, sampling__batch=4)
     small.write_checkpoint(folder / "run", config, params=small.random_params(config))
+    small.write_checkpoint(folder / "grey", small.config(sampling__ema=0.0), params={"x": np.zeros(1)})
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3)).astype(np.uint8)
     np.savez(folder / "reference.npz", arr_0=pixels)
+    np.savez(folder / "wide.npz", arr_0=np.zeros((5, 8, 9, 3), np.uint8))
     return folder
 
 
@@ -91,11 +93,15 @@ def test_samples_lie_in_the_folder_of_the_run():
         (("--prompts=a.txt",), "--prompts="),
         (("--inception=none.pth",), "--inception="),
         (("--reference=none.npz",), "--reference="),
+        (("--reference=PLACE/wide.npz",), "has images of 8x9 pixels, the samples 8x8"),
+        (("--metrics=fvd", "--i3d=PLACE/reference.npz"), "--metrics=fvd is of films, and --samples="),
+        (("--protocol=coco_fid30k", "--count=7", "--metrics=fid"), "is of 30,000 samples, and there are 7"),
+        (("--checkpoint=PLACE/grey",), "/grey draws grey samples, and the figures are of RGB"),
     ],
 )
 def test_what_is_wrong_shows_before_anything_is_drawn(place, more, line, capsys, monkeypatch):
     monkeypatch.setattr(drawn.many.drawing, "run", lambda *_: pytest.fail("too late"))
-    assert run(place, *more) in (1, 2)
+    assert run(place, *(word.replace("PLACE", str(place)) for word in more)) in (1, 2)
     assert line in capsys.readouterr().err
 
 
