@@ -73,9 +73,7 @@ def find_initial(config: Any) -> Initial:
     found = partial.shapes(step, part)
     abstract = partial.named(nnx.to_pure_dict(build(config).abstract))
     wanted = {name: tuple(leaf.shape) for name, leaf in abstract.items()}
-    _check_patterns(train.init_skip, [*wanted, *found])
-    unfit = [name for name in dict.fromkeys([*wanted, *found]) if wanted.get(name) != found.get(name)]
-    wrong = [name for name in unfit if not _is_skipped(name, train.init_skip)]
+    wrong, fresh = compare(found, wanted, train.init_skip)
     if wrong:
         lines = [f"  {name}: {_shape(found, name)} found, {_shape(wanted, name)} wanted" for name in wrong]
         rule = (
@@ -83,14 +81,32 @@ def find_initial(config: Any) -> Initial:
             "config, or name them, or patterns like 'final_layer.*', in train.init_skip to start them fresh:"
         )
         raise ValueError("\n".join([rule, *lines]))
-    fresh = tuple(name for name in unfit if name in wanted)
-    if len(fresh) == len(wanted):
-        raise ValueError(f"train.init_skip={train.init_skip} leaves nothing that train.init_from={step} has")
     return Initial(step, part, fresh)
 
 
-def _is_skipped(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+def compare(
+    found: partial.Shapes, wanted: partial.Shapes, skip: tuple[str, ...]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What of a network's parameters does not fit another's.
+
+    Args:
+      found: shapes of the parameters that there are.
+      wanted: shapes of those that a network takes.
+      skip: names and patterns of tensors that need not fit (`train.init_skip`).
+
+    Returns:
+      Names of the tensors, of either, that do not fit and should; and of those wanted that start fresh.
+
+    Raises:
+      ValueError: one of `skip` is the name of no tensor, or nothing would be taken.
+    """
+    _check_patterns(skip, [*wanted, *found])
+    unfit = [name for name in dict.fromkeys([*wanted, *found]) if wanted.get(name) != found.get(name)]
+    wrong = [name for name in unfit if not any(fnmatch.fnmatchcase(name, pattern) for pattern in skip)]
+    fresh = tuple(name for name in unfit if name in wanted)
+    if not wrong and len(fresh) == len(wanted):
+        raise ValueError(f"train.init_skip={skip} leaves nothing of the parameters to start with")
+    return tuple(wrong), fresh
 
 
 def _check_patterns(patterns: tuple[str, ...], names: list[str]) -> None:

@@ -1,6 +1,5 @@
 """What is known to be wrong with the stages of a recipe before the first one starts: a line an error."""
 
-import fnmatch
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from flax import nnx
 from data_pipelines import mixture
 from ptdit_jax import config as rules
 from ptdit_jax import files
-from ptdit_jax.experiment import shapes
+from ptdit_jax.experiment import initial, shapes
 from ptdit_jax.experiment.build import build
 from ptdit_jax.parallel.chips import Machine
 from ptdit_jax.stages import state
@@ -122,19 +121,21 @@ def _misfits(before: Run, run: Run) -> list[str]:
         lines.append(
             f"train.init_ema={train.init_ema} must be 0 or of train.ema_decays={kept} of {before.name}"
         )
-    for names in (has, wants):
-        for name in [name for name in names if any(fnmatch.fnmatchcase(name, p) for p in train.init_skip)]:
-            del names[name]
+    try:
+        wrong, _ = initial.compare(has, wants, train.init_skip)
+    except ValueError as error:
+        return [*lines, str(error)]
+    other = [name for name in wrong if name in has and name in wants]
     for what, names in (
-        (f"{before.name} has none of", sorted(wants.keys() - has.keys())),
-        (f"there is no place for these of {before.name}:", sorted(has.keys() - wants.keys())),
+        (f"{before.name} has none of", [name for name in wrong if name not in has]),
+        (f"there is no place for these of {before.name}:", [name for name in wrong if name not in wants]),
+        (
+            "tensors of another shape:",
+            [f"{name} {wants[name]}, in {before.name} {has[name]}" for name in other],
+        ),
     ):
         if names:
             lines.append(f"{what} {_some(names)}")
-    other = [name for name in wants if name in has and has[name] != wants[name]]
-    if other:
-        shapes = [f"{name} {wants[name]}, in {before.name} {has[name]}" for name in other]
-        lines.append(f"tensors of another shape: {_some(shapes)}")
     return lines
 
 

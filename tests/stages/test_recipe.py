@@ -173,6 +173,10 @@ def test_devices_are_asked_for_before_the_first_stage(recipe_file, tmp_path):
             r"^stage b: there is no place for these of a: ",
         ),
         ({"model.zero_linears": "yes"}, "^stage b: a has none of "),
+        (
+            {"train.init_skip": ("block.*",)},
+            r"^stage b: train.init_skip: 'block\.\*' is the name of no tensor",
+        ),
     ],
 )
 def test_a_stage_that_does_not_fit_names_its_tensors(recipe_file, tmp_path, fields, message):
