@@ -44,6 +44,7 @@ class Experiment:
       init: key -> the network's parameters, a nested dict.
       abstract: the parameters without their values, with the names of their axes.
       prng: the implementation of keys, `numerics.prng`.
+      unrolled: whether the network runs its blocks without a loop, `model.unroll` 0.
       parts: with `compression.by_time`, the same at each of its ratios, whose objective draws the times of that ratio
         alone; `layout` is then that of the first, and `network` takes one time for all samples and has its ratio.
     """
@@ -60,6 +61,7 @@ class Experiment:
     init: Callable[[jax.Array], dict[str, Any]]
     abstract: nnx.State
     prng: str
+    unrolled: bool
     parts: tuple["Experiment", ...] = ()
 
     def at(self, t: float) -> "Experiment":
@@ -151,6 +153,7 @@ def build(
         init=lambda key: nnx.to_pure_dict(nnx.split(create(key), nnx.Param)[1]),
         abstract=abstract,
         prng=config.numerics.prng,
+        unrolled=model.unroll == 0,
     )
 
 

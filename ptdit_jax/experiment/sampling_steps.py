@@ -20,6 +20,7 @@ from ptdit_jax.diffusion.samplers import State
 from ptdit_jax.experiment.build import Experiment
 from ptdit_jax.experiment.caching import Calibration, Plan, make_plan
 from ptdit_jax.models.ptdit import Kept
+from ptdit_jax.models.stack import joined_repeats, split_repeats
 from ptdit_jax.parallel.axes import RULES
 from ptdit_jax.parallel.rules import batch_sharding, replicated
 
@@ -94,6 +95,8 @@ class Steps:
         # A program of its own leaves the bits of the samples as they are.
         self.watch = jax.jit(_watch, out_shardings=self.place)
         self.gather = jax.jit(lambda x: x, out_shardings=replicated(mesh))
+        is_cpu = mesh.size == 1 and mesh.devices.flat[0].platform == "cpu"
+        self._split = jax.jit(split_repeats) if is_cpu and experiment.unrolled else None
         wrap = functools.partial(jax.random.wrap_key_data, impl=experiment.prng)
         self.place_keys = jax.jit(wrap, out_shardings=self.place)
 
@@ -112,6 +115,8 @@ class Steps:
           scale: of guidance.
           silent: say nothing of a compilation.
         """
+        if self._split is not None:
+            params = self._split(params)
         guided, amount = scale != 1, np.float32(scale)
         if guided not in self._compiled:
             if not silent:
@@ -162,11 +167,13 @@ class Steps:
         return self.method.start(jax.vmap(lambda key: jax.random.normal(key, shape))(keys))
 
     def _one_step(self, guided: bool, params: Any, *arguments: Any) -> State:
-        return self._evaluate(guided, functools.partial(self.experiment.network, params), arguments)
+        network = functools.partial(self.experiment.network, self._joined(params))
+        return self._evaluate(guided, network, arguments)
 
     def _keeping_step(self, guided: bool, params: Any, *arguments: Any) -> tuple[State, Kept]:
         assert self._network is not None
         network, kept = self._network, None
+        params = self._joined(params)
 
         # An evaluation calls it once.
         def keeping(x: jax.Array, t: jax.Array, condition: Any, keys: jax.Array) -> jax.Array:
@@ -179,11 +186,16 @@ class Steps:
     def _reusing_step(self, guided: bool, params: Any, *arguments: Any) -> State:
         assert self._network is not None
         network, kept = self._network, arguments[-1]
+        params = self._joined(params)
 
         def reusing(x: jax.Array, t: jax.Array, condition: Any, keys: jax.Array) -> jax.Array:
             return network(params, x, t, condition, keys, kept)[0]
 
         return self._evaluate(guided, reusing, arguments[:-1])
+
+    def _joined(self, params: Any) -> Any:
+        """What the network takes, of what the programs take."""
+        return params if self._split is None else joined_repeats(params)
 
     def _evaluate(self, guided: bool, network: Callable, arguments: tuple[Any, ...]) -> State:
         """One row of the sampler; `network` is called with x, t, condition and keys."""

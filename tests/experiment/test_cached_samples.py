@@ -48,7 +48,8 @@ def make(**fields):
     )
     config.sampling.update(fields)
     rules.validate(config, check_data=False)
-    experiment = dataclasses.replace(build(config), shape=SHAPE, network=network, keeping=keeping)
+    made = {"shape": SHAPE, "network": network, "keeping": keeping, "unrolled": False}  # has one number
+    experiment = dataclasses.replace(build(config), **made)
     return config, experiment
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,32 @@ def test_devices_make_no_difference():
     assert done.returncode == 0, done.stderr
     difference, spread = json.loads(done.stdout.splitlines()[-1])
     assert difference < 1e-5 < spread
+
+
+def of_two_blocks(unroll):
+    config = small(model__depth=2, model__unroll=unroll)
+    null = null_text.padded(config, live_text.null(config))
+    mesh = make_mesh({"data": -1}, jax.devices()[:1])
+    experiment = build(config, mesh=mesh, null_text=null)
+    return Steps(experiment, config.sampling, mesh), parameters(experiment)
+
+
+def test_blocks_without_a_loop_draw_the_same():
+    """Their parameters lie by themselves, and the program takes no slices of them: `models.stack.split_repeats`."""
+    _, _, _, ask = prepared()
+    wanted = ask(Prompt("a three"))
+    looped, params = of_two_blocks(unroll=1)
+    unrolled, _ = of_two_blocks(unroll=0)
+    drawn = made(looped, params, wanted, seed=1)
+    np.testing.assert_allclose(made(unrolled, params, wanted, seed=1), drawn, atol=1e-5)
+    shapes = {",".join(map(str, leaf.shape[1:])) for leaf in jax.tree.leaves(params["blocks"])}
+    sliced = {True: set(), False: set()}
+    for is_split in sliced:
+        if not is_split:
+            unrolled, _ = of_two_blocks(unroll=0)
+            unrolled._split = None
+            made(unrolled, params, wanted, seed=1)
+        (program,) = [full for full, _ in unrolled._compiled.values()]
+        sliced[is_split] = shapes & set(re.findall(r"= f32\[1,([\d,]+)\]\S+ slice\(", program.as_text()))
+    assert not sliced[True]
+    assert sliced[False]
