@@ -46,7 +46,7 @@ def speed(images: int, threads: int) -> None:
             for part in parts:
                 oracle(part)
 
-    best = dict.fromkeys(("ptdit_jax", "torch-fidelity"), np.inf)
+    best: dict[str, float] = dict.fromkeys(("ptdit_jax", "torch-fidelity"), np.inf)
     for number in range(ROUNDS + 1):
         for name, call in (("ptdit_jax", ours), ("torch-fidelity", theirs)):
             began = time.perf_counter()
@@ -76,10 +76,10 @@ def memory(samples: int) -> None:
     wanted = {"fid", "sfid", "is", "pairs"}
     seen = [statistics.of_features(parts(seed), wanted, split=5000) for seed in (0, 1)]
     gathered = _peak()
-    began = time.perf_counter()
-    found = figures.figures(figures.DEFAULT, *seen)
     print(f"{samples:,} samples and as many of the reference")
-    print(f"statistics gathered: {(gathered - before) / GIB:.2f} GiB above {before / GIB:.2f}")
+    print(f"statistics gathered: {(gathered - before) / GIB:.2f} GiB above {before / GIB:.2f}", flush=True)
+    began = time.perf_counter()
+    found = figures.figures(figures.DEFAULT, *seen, bar="figures")
     print(f"figures made:        {(_peak() - before) / GIB:.2f} GiB, {time.perf_counter() - began:.0f} s")
     print(", ".join(f"{name} {value:.4g}" for name, value in found.items()))
 

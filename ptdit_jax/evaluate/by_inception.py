@@ -66,7 +66,8 @@ def judge(
         "covariance": "N" if args.biased else "N - 1",
         "cut": args.cut,
     }
-    return figures.figures(names, samples, reference, distances=args.distances), told
+    how = {"distances": args.distances, "bar": "precision and recall"}
+    return figures.figures(names, samples, reference, **how), told
 
 
 def chosen(args: argparse.Namespace) -> list[str] | None:

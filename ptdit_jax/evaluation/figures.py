@@ -11,6 +11,7 @@ from ptdit_jax.evaluation import npz, pictures, statistics
 from ptdit_jax.evaluation.statistics import Inception, Statistics
 from ptdit_jax.features import inception
 from ptdit_jax.metrics import frechet_distance, kernel_distance, manifold, precision_recall
+from ptdit_jax.progress import track
 
 NEEDS: Mapping[str, set[str]] = {
     "fid": {"fid"},
@@ -102,7 +103,12 @@ def reference_of(
 
 
 def figures(
-    names: Sequence[str], samples: Statistics, reference: Statistics | None, *, distances: str = "adm"
+    names: Sequence[str],
+    samples: Statistics,
+    reference: Statistics | None,
+    *,
+    distances: str = "adm",
+    bar: str | None = None,
 ) -> dict[str, Any]:
     """The figures by name; "is" with its deviation over splits, "kid" with its error.
 
@@ -111,6 +117,7 @@ def figures(
       samples: has what they need.
       reference: likewise; None: only "is" is given.
       distances: of precision and recall, one of `DISTANCES`.
+      bar: name of a bar for precision and recall, which take minutes of 50,000 samples; None for none.
     """
     found: dict[str, Any] = {}
     if "is" in names and samples.score is not None:
@@ -123,7 +130,10 @@ def figures(
     if samples.pooled is None or reference.pooled is None:
         return found
     if {"precision", "recall"} & set(names):
-        near = precision_recall(reference.pooled, samples.pooled, distances=DISTANCES[distances])
+        how: dict[str, Any] = {"distances": DISTANCES[distances]}
+        if bar is not None:
+            how["watch"] = lambda rows: track(rows, len(rows), bar, "row of tiles")
+        near = precision_recall(reference.pooled, samples.pooled, **how)
         found |= {name: value for name, value in near._asdict().items() if name in names}
     if "kid" in names:
         size = min(SUBSET, len(samples.pooled), len(reference.pooled))

@@ -3,7 +3,7 @@
 Shapes: R real samples, N generated ones, D features, r rows and c columns of a tile.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,8 @@ def _expanded(rows: np.ndarray, columns: np.ndarray, dtype: type) -> np.ndarray:
 
 
 Distances = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Watch = Callable[[list[tuple[str, slice]]], Iterable[tuple[str, slice]]]
+"""Yields what it is given: rows of the three matrices of distances, one after the other, for who shows progress."""
 
 
 def precision_recall(
@@ -62,6 +64,7 @@ def precision_recall(
     neighbours: int = NEIGHBOURS,
     distances: Distances = in_float64,
     tile: int = TILE,
+    watch: Watch = iter,
 ) -> PrecisionRecall:
     """Both shares.
 
@@ -73,6 +76,7 @@ def precision_recall(
       neighbours: k.
       distances: `in_float64`, or `as_adm` for the figures of its evaluator.
       tile: samples along a side of a tile.
+      watch: see `Watch`.
 
     Raises:
       ValueError: the shapes are not as above, or a feature is not finite.
@@ -85,30 +89,29 @@ def precision_recall(
             )
         if not np.isfinite(features).all():
             raise ValueError(f"{name} features: {(~np.isfinite(features)).sum()} are not finite")
-    of_real = radii(real, neighbours, distances=distances, tile=tile)
-    of_generated = radii(generated, neighbours, distances=distances, tile=tile)
+    sets = {"real": real, "generated": generated}
+    near = {name: np.empty(len(features)) for name, features in sets.items()}
     inside, covered = np.zeros(len(generated), bool), np.zeros(len(real), bool)
-    for rows in _tiles(len(real), tile):
+    work = [(name, rows) for name, features in sets.items() for rows in _tiles(len(features), tile)]
+    for name, rows in watch([*work, *(("both", rows) for rows in _tiles(len(real), tile))]):
+        if name in sets:
+            near[name][rows] = _radii(sets[name], rows, neighbours, distances, tile)
+            continue
         for columns in _tiles(len(generated), tile):
             far = distances(real[rows], generated[columns])
-            inside[columns] |= (far <= of_real[rows, None]).any(axis=0)
-            covered[rows] |= (far <= of_generated[None, columns]).any(axis=1)
+            inside[columns] |= (far <= near["real"][rows, None]).any(axis=0)
+            covered[rows] |= (far <= near["generated"][None, columns]).any(axis=1)
     return PrecisionRecall(float(inside.mean()), float(covered.mean()))
 
 
-def radii(
-    features: np.ndarray, neighbours: int, *, distances: Distances = in_float64, tile: int = TILE
-) -> np.ndarray:
-    """Squared distance (N,) of each sample (N, D) to its k-th nearest other one; its own, 0, comes first."""
-    found = []
-    for rows in _tiles(len(features), tile):
-        nearest = np.empty((rows.stop - rows.start, 0))
-        for columns in _tiles(len(features), tile):
-            nearest = np.concatenate([nearest, distances(features[rows], features[columns])], axis=1)
-            if nearest.shape[1] > neighbours + 1:
-                nearest = np.partition(nearest, neighbours, axis=1)[:, : neighbours + 1]
-        found.append(nearest.max(axis=1))
-    return np.concatenate(found)
+def _radii(features: np.ndarray, rows: slice, neighbours: int, distances: Distances, tile: int) -> np.ndarray:
+    """Squared distance of each sample of some rows to its k-th nearest other one; its own, 0, comes first."""
+    nearest = np.empty((rows.stop - rows.start, 0))
+    for columns in _tiles(len(features), tile):
+        nearest = np.concatenate([nearest, distances(features[rows], features[columns])], axis=1)
+        if nearest.shape[1] > neighbours + 1:
+            nearest = np.partition(nearest, neighbours, axis=1)[:, : neighbours + 1]
+    return nearest.max(axis=1)
 
 
 def _tiles(count: int, tile: int) -> list[slice]:
