@@ -261,8 +261,8 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.ema = 0.9999  # the EMA that is sampled; 0 = the raw parameters
 
     evaluation = config.evaluation = Fields()
-    # What samples are judged by (docs/evaluation.md): "none"; "inception", "dinov2", "i3d" or "clip", networks whose
-    # weights you have; "digits" and others of ptdit_jax/evaluation; or MODULE:NAME, a judge of your own.
+    # What samples are judged by (docs/evaluation.md): "none"; "inception", "dinov2", "i3d", "c3d" or "clip", networks
+    # whose weights you have; "digits" and others of ptdit_jax/evaluation; or MODULE:NAME, a judge of your own.
     evaluation.name = "none"
     evaluation.count = 500  # samples judged
     evaluation.every = (
