@@ -269,9 +269,8 @@ def get_config() -> ml_collections.ConfigDict:
         0  # steps from one evaluation of the average sampling.ema to the next; 0 = at the end only
     )
     evaluation.weights = ""  # of the network: its file or folder
-    evaluation.reference = (
-        ""  # inception: ADM's .npz of images or statistics, or a folder; others: images or films
-    )
+    # inception: ADM's .npz of images or statistics, or a folder; i3d: films or their statistics; dinov2: images
+    evaluation.reference = ""
     # inception: the first of these figures is the one that the best checkpoint and networks are ranked by
     evaluation.metrics = ("fid", "sfid", "is", "precision", "recall")
     evaluation.clips = "stylegan_v"  # i3d: protocol of FVD; its counts do not count here
