@@ -261,17 +261,16 @@ def get_config() -> ml_collections.ConfigDict:
     sampling.ema = 0.9999  # the EMA that is sampled; 0 = the raw parameters
 
     evaluation = config.evaluation = Fields()
-    # What samples are judged by (docs/evaluation.md): "none"; "inception", "dinov2", "i3d" or "clip", networks whose
-    # weights you have; "digits" and others of ptdit_jax/evaluation; or MODULE:NAME, a judge of your own.
+    # What samples are judged by (docs/evaluation.md): "none"; "inception", "dinov2", "i3d", "c3d" or "clip", networks
+    # whose weights you have; "digits" and others of ptdit_jax/evaluation; or MODULE:NAME, a judge of your own.
     evaluation.name = "none"
     evaluation.count = 500  # samples judged
     evaluation.every = (
         0  # steps from one evaluation of the average sampling.ema to the next; 0 = at the end only
     )
     evaluation.weights = ""  # of the network: its file or folder
-    evaluation.reference = (
-        ""  # inception: ADM's .npz of images or statistics, or a folder; others: images or films
-    )
+    # inception: ADM's .npz of images or statistics, or a folder; i3d: films or their statistics; dinov2: images
+    evaluation.reference = ""
     # inception: the first of these figures is the one that the best checkpoint and networks are ranked by
     evaluation.metrics = ("fid", "sfid", "is", "precision", "recall")
     evaluation.clips = "stylegan_v"  # i3d: protocol of FVD; its counts do not count here

@@ -21,8 +21,8 @@ Arguments ('python -m ptdit_jax.evaluate --help' has all):
   --checkpoint DIR     a run's folder, or --from-release WEIGHTS --text-encoder DIR --vae DIR
   --samples PATH       an .npz or a folder; with --checkpoint the folder that is drawn into
   --reference PATH     what they are compared with
-  --metrics NAMES      of fid,sfid,is,precision,recall,kid; fd_dinov2; fvd; clip_score,clipsim; or --protocol NAME
-  --inception FILE     weights of the first six; --dinov2 DIR, --i3d FILE and --clip DIR of the others
+  --metrics NAMES      of fid,sfid,is,precision,recall,kid; fd_dinov2; fvd; isv; clip_score,clipsim; or --protocol NAME
+  --inception FILE     weights of the first six; --dinov2 DIR, --i3d FILE, --c3d FILE and --clip DIR of the others
   --count K            samples of a model without text (50,000), or of each prompt
 $PLACE_USAGE
   --step-timeout S     seconds that one group of samples may take before it counts as hung

@@ -4,14 +4,17 @@
     python -m ptdit_jax.evaluate --samples SAMPLES --reference REF --inception WEIGHTS [--metrics fid,kid]
     python -m ptdit_jax.evaluate --samples real/ --inception WEIGHTS --write-reference REF.npz
     python -m ptdit_jax.evaluate --samples films/ --reference real/ --protocol stylegan_v --i3d WEIGHTS
+    python -m ptdit_jax.evaluate --samples real/ --protocol stylegan_v --i3d WEIGHTS --write-reference REF.npz
+    python -m ptdit_jax.evaluate --samples films/ --metrics isv --c3d WEIGHTS
     python -m ptdit_jax.evaluate --samples films/ --metrics clipsim --clip FOLDER [--captions FILE]
         [--coordinator HOST:PORT --processes N --process-id I | --cluster auto] [--start-timeout S] [--step-timeout S]
 
 With --checkpoint (or --from-release) samples are drawn as `ptdit_jax.sample.many` draws them, on all processes, into
 the folder --samples (default: `judged` in the run's folder); those that are there are not made again.  Alone, --samples
 is an .npz (arr_0, uint8 (N, H, W, 3), of films (N, F, H, W, 3)) or a folder of pictures or films.  REF is the same, or
-ADM's file with mu, sigma, mu_s and sigma_s, and arr_0 for precision and recall; --samples-source and --reference-source
-name raw sources, as `launch/encode.sh --source` does (tfds, webdataset, parquet, ...), whose pictures are cut to size.
+ADM's file with mu, sigma, mu_s and sigma_s, and arr_0 for precision and recall, or for FVD what --write-reference wrote
+by the same options and weights; --samples-source and --reference-source name raw sources, as `launch/encode.sh
+--source` does (tfds, webdataset, parquet, ...), whose pictures are cut to size.
 
 Weights are files that others publish (docs/evaluation.md); nothing is downloaded.  The figures, and all that they
 depend on, are written to evaluation.json beside the samples, or to --out; they are the same on any number of devices
@@ -67,6 +70,7 @@ def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALON
         if reference is not None and not is_resized and (reference.is_dir() or npz.has_array(reference)):
             real = pictures.find(reference, "--reference", names=by_inception.chosen(args))
             pictures.check_size(real, (rows, columns))
+        by_others.check_reference(args)
 
     # --- samples
     if is_drawn:
@@ -138,7 +142,8 @@ def judge(
             texts = captions.of_samples(found.files, count, args.captions or args.prompts)
             made = by_others.by_clip(args, found, texts, mesh)
         elif isinstance(found, Films):
-            made = by_others.by_i3d(args, found, count, mesh)
+            by_network = {"i3d": by_others.by_i3d, "c3d": by_others.by_c3d}[network]
+            made = by_network(args, found, count, mesh)
         elif network == "dinov2":
             made = by_others.by_dinov2(args, found, count, mesh)
         else:

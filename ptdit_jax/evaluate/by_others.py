@@ -1,4 +1,4 @@
-"""FD in DINOv2's space, FVD, CLIP score and CLIPSIM, as the command asks for them.
+"""FD in DINOv2's space, FVD, the Inception score of films, CLIP score and CLIPSIM, as the command asks for them.
 
 All take the command line, the samples, how many of them count and all devices, and give the figures and what they
 depend on; they raise as `by_inception.judge`.
@@ -13,12 +13,13 @@ import jax
 from jax.sharding import Mesh
 
 from ptdit_jax.evaluate import by_inception
-from ptdit_jax.evaluation import clips, films, fvd, pictures
+from ptdit_jax.evaluation import clips, fvd, fvd_reference, isv, pictures
 from ptdit_jax.evaluation.clip_space import Clip
 from ptdit_jax.evaluation.dinov2_space import Dinov2
 from ptdit_jax.evaluation.films import Films
 from ptdit_jax.evaluation.network import TOGETHER
 from ptdit_jax.evaluation.pictures import Pictures
+from ptdit_jax.features import stored
 from ptdit_jax.metrics import frechet_distance
 
 Result = tuple[dict[str, Any], dict[str, Any]]
@@ -47,14 +48,43 @@ def by_dinov2(args: argparse.Namespace, found: Pictures, count: int, mesh: Mesh)
 
 
 def by_i3d(args: argparse.Namespace, found: Films, count: int, mesh: Mesh) -> Result:
-    """FVD by the protocol `args.clips`."""
+    """FVD by the protocol `args.clips`; the samples' statistics are written where the command asks for that."""
     protocol = clips.parse(args.clips, count=count)
     network = fvd.I3d(args.i3d, protocol, mesh, args.together or fvd.TOGETHER)
     _say("Inception-3D", args.i3d, network.digest)
-    reference = network.of(films.find(args.reference, "--reference"), reference=True, name="reference")
+    told = {"i3d_sha256": network.digest, "clips": args.clips}
+    if args.write_reference is not None:
+        real = fvd_reference.seen(found, network, str(args.samples), name="samples as a reference")
+        if jax.process_index() == 0:
+            fvd_reference.write(args.write_reference, real, protocol, network.digest)
+            print(f"see {args.write_reference}")
+    if args.reference is None:
+        return {}, told
+    reference = fvd_reference.find(args.reference, network, "--reference", name="reference")
     samples = network.of(found, reference=False, name="samples")
-    told = {"i3d_sha256": network.digest, "clips": args.clips, **fvd.told(protocol, reference, samples)}
-    return {"fvd": fvd.fvd(reference, samples, protocol)}, told
+    told |= fvd.told(protocol, reference.count, samples.count) | {"reference_source": reference.source}
+    return {"fvd": fvd.fvd(reference.gaussian, samples, protocol)}, told
+
+
+def check_reference(args: argparse.Namespace) -> None:
+    """See that a file of FVD's statistics fits the command, before anything is drawn.
+
+    Raises:
+      ValueError: see `fvd_reference.read`.
+      OSError: likewise.
+    """
+    if args.reference is not None and "fvd" in args.metrics and fvd_reference.is_file(args.reference):
+        fvd_reference.read(args.reference, clips.parse(args.clips), stored.sha256(args.i3d), "--reference")
+
+
+def by_c3d(args: argparse.Namespace, found: Films, count: int, mesh: Mesh) -> Result:
+    """The Inception score of films by the protocol `args.isv`; what it depends on stands under "isv"."""
+    protocol = isv.parse(args.isv, count=count)
+    network = isv.C3d(args.c3d, protocol, mesh, args.together or isv.TOGETHER)
+    _say("C3D", args.c3d, network.digest)
+    logits = network.of(found, name="samples")
+    told = {"c3d_sha256": network.digest, "isv": {"protocol": args.isv} | isv.told(protocol, len(logits))}
+    return isv.scores(logits, protocol), told
 
 
 def by_clip(args: argparse.Namespace, found: Pictures | Films, captions: Sequence[str], mesh: Mesh) -> Result:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ptdit_jax import cli, files
 from ptdit_jax.evaluate import drawn, protocols
-from ptdit_jax.evaluation import clips, figures
+from ptdit_jax.evaluation import clips, figures, isv
 from ptdit_jax.evaluation.network import TOGETHER
 from ptdit_jax.metrics.classes import SPLIT
 
@@ -13,14 +13,16 @@ NETWORKS = {
     **dict.fromkeys(figures.NEEDS, "inception"),
     "fd_dinov2": "dinov2",
     "fvd": "i3d",
+    "isv": "c3d",
     "clip_score": "clip",
     "clipsim": "clip",
 }
 """What each figure is seen by, which is the flag of its weights."""
-OF_FILMS = ("fvd", "clipsim")  # the other figures are of pictures
-ALONE = ("is", "clip_score", "clipsim")  # figures that need no reference
-FILES = ("reference", "reference_names", "inception", "dinov2", "i3d", "clip", "captions")
-CLIPS = "stylegan_v"
+OF_FILMS = ("fvd", "isv", "clipsim")  # the other figures are of pictures
+ALONE = ("is", "isv", "clip_score", "clipsim")  # figures that need no reference
+FILES = ("reference", "reference_names", "inception", "dinov2", "i3d", "c3d", "clip", "captions")
+WRITTEN = ("inception", "i3d")  # networks whose statistics of samples a file keeps as a reference
+CLIPS = ISV = "stylegan_v"
 
 
 def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
@@ -36,7 +38,7 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     parser = cli.option_parser("ptdit_jax.evaluate", about)
     add = parser.add_argument
     add("--samples", metavar="PATH", help="what is judged: an .npz, or a folder of pictures or films")
-    add("--reference", metavar="PATH", help="what it is compared with: likewise, or ADM's file of statistics")
+    add("--reference", metavar="PATH", help="what it is compared with: likewise, or a file of statistics")
     add("--samples-source", metavar="NAME:PATH", help="in place of --samples: a raw source, cut to --size")
     add(
         "--reference-source",
@@ -59,6 +61,7 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     add("--inception", metavar="FILE", help="Inception-v3, pt_inception-2015-12-05-6726825d.pth")
     add("--dinov2", metavar="DIR", help="DINOv2, a folder of transformers")
     add("--i3d", metavar="FILE", help="Inception-3D, i3d_pretrained_400.pt")
+    add("--c3d", metavar="FILE", help="C3D, what ptdit_jax.evaluate.c3d makes")
     add("--clip", metavar="DIR", help="CLIP, a folder of transformers")
     add("--captions", metavar="FILE", help="of the samples, a line each (default: what the files say)")
     add(
@@ -67,6 +70,12 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
         default=CLIPS,
         help=f"of fvd: {', '.join(clips.PRESETS)}, and options of one's own (default {CLIPS})",
     )
+    add(
+        "--isv",
+        metavar="NAME[?OPTION=VALUE&...]",
+        default=ISV,
+        help=f"of isv: {', '.join(isv.PRESETS)}, and options of one's own (default {ISV})",
+    )
     add("--split", type=int, default=SPLIT, metavar="N", help=f"images of a split of IS (default {SPLIT})")
     add(
         "--distances", choices=figures.DISTANCES, default="adm", help="of precision and recall (adm: float16)"
@@ -74,7 +83,7 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     add("--biased", action="store_true", help="covariances of pictures divided by N, not N - 1")
     add("--together", type=int, help=f"samples that a device looks at (default {TOGETHER}, of films 4)")
     add("--out", metavar="FILE", help="the figures (default: evaluation.json beside the samples)")
-    add("--write-reference", metavar="FILE", help="of the samples: an .npz that ADM's evaluator reads")
+    add("--write-reference", metavar="FILE", help="of the samples: an .npz for --reference")
     drawn.add_options(parser)
     args = parser.parse_args(argv)
     for name in ("count", "split", "together"):
@@ -90,11 +99,18 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
     for one, other in (("reference", "reference_source"), ("samples", "samples_source")):
         if getattr(args, one) is not None and getattr(args, other) is not None:
             parser.error(f"--{one} and --{other.replace('_', '-')} do not go together")
-    if args.write_reference is not None and "inception" not in networks(args):
+    if args.write_reference is not None and not set(WRITTEN) & set(networks(args)):
         parser.error(
-            f"--write-reference needs a figure of Inception, and --metrics={','.join(args.metrics)} has none"
+            f"--write-reference needs a figure of Inception, or fvd, and --metrics={','.join(args.metrics)} has none"
+        )
+    is_of_films = args.write_reference is not None and "fvd" in args.metrics
+    if is_of_films and args.count is not None and not drawn.is_asked(args):
+        parser.error(
+            f"--count={args.count} does not go with --write-reference of fvd: it is of reference_count films, as in "
+            f"--clips 'stylegan_v?reference_count={args.count}'"
         )
     clips.parse(args.clips)
+    isv.parse(args.isv)
     for network in networks(args):
         if getattr(args, network) is None:
             parser.error(f"--{network} is missing: the weights that {', '.join(_by(args, network))} need")
@@ -129,7 +145,9 @@ def check_kind(args: argparse.Namespace, *, is_film: bool) -> None:
 
 
 def check_count(args: argparse.Namespace, count: int) -> None:
-    """See `protocols.check_count`."""
+    """See `protocols.check_count`; films whose statistics are written alone may be of any number."""
+    if "fvd" in args.metrics and args.write_reference is not None and args.reference is None:
+        return
     protocols.check_count(args.protocol, count)
 
 

@@ -49,6 +49,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "common_metrics": Protocol(
         "FVD of common_metrics_on_video_quality", None, {"metrics": "fvd", "clips": "common_metrics"}
     ),
+    "isv2048_ucf": Protocol(
+        "isv2048_ucf of StyleGAN-V (arXiv 2112.14683)", 2048, {"metrics": "isv", "isv": "stylegan_v"}
+    ),
     "msrvtt_clipsim": Protocol(
         "CLIPSIM on MSR-VTT's test set (arXiv 2104.14806): a film of each of 2,990 captions, every frame of it",
         2990,

@@ -1,4 +1,4 @@
-"""Judges by the networks of the field, as rows of the table of judges: "inception", "dinov2", "i3d" and "clip".
+"""Judges by the networks of the field, rows of the table of judges: "inception", "dinov2", "i3d", "c3d" and "clip".
 
 Their fields are `evaluation.weights`, the network's file or folder; `evaluation.reference`, what samples are compared
 with; of "inception" `evaluation.metrics`, some of `figures.NEEDS`, the first of which networks are ranked by; and of
@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from ptdit_jax.evaluation import clips, figures, films, fvd, pictures
+from ptdit_jax.evaluation import clips, figures, films, fvd, fvd_reference, isv, pictures
 from ptdit_jax.evaluation.clip_space import Clip
 from ptdit_jax.evaluation.dinov2_space import Dinov2
 from ptdit_jax.evaluation.interface import Direction, Evaluation
@@ -171,8 +171,8 @@ class ByI3d(Judge):
         return fvd.I3d(self.weights, protocol, self.mesh)
 
     @functools.cached_property
-    def _reference(self) -> Moments:
-        return self._network.of(films.find(self.reference, "evaluation.reference"), reference=True, name=None)
+    def _reference(self) -> fvd_reference.Reference:
+        return fvd_reference.find(self.reference, self._network, "evaluation.reference", name=None)
 
     def prepare(self, size: tuple[int, int, int]) -> None:
         """See `Judge`."""
@@ -184,7 +184,29 @@ class ByI3d(Judge):
         del wanted
         found = films.of_array(samples, "the samples")
         seen = self._network.of(found, reference=False, name=None)
-        return {"fvd": fvd.fvd(self._reference, seen, self._network.clips)}
+        return {"fvd": fvd.fvd(self._reference.gaussian, seen, self._network.clips)}
+
+
+class ByC3d(Judge):
+    """The Inception score of films, in the splits and order of `isv.PRESETS["stylegan_v"]`."""
+
+    better: ClassVar[Mapping[str, Direction]] = {"isv": "higher"}
+    of_films = True
+    has_reference = False
+
+    @functools.cached_property
+    def _network(self) -> isv.C3d:
+        return isv.C3d(self.weights, isv.parse("stylegan_v", count=None), self.mesh)
+
+    def prepare(self, size: tuple[int, int, int]) -> None:
+        """See `Judge`."""
+        self._network.score.side().places(size[0], 0, "a sample")  # long enough
+
+    def judge(self, samples: np.ndarray, wanted: Any) -> dict[str, float]:
+        """Of films (N, F, H, W, 3)."""
+        del wanted
+        logits = self._network.of(films.of_array(samples, "the samples"), name=None)
+        return {"isv": isv.scores(logits, self._network.score)["isv"]}
 
 
 class ByClip(Judge):
@@ -216,6 +238,7 @@ JUDGES: Mapping[str, type[Judge]] = {
     "inception": ByInception,
     "dinov2": ByDinov2,
     "i3d": ByI3d,
+    "c3d": ByC3d,
     "clip": ByClip,
 }
 
@@ -257,6 +280,8 @@ def _check(judge: Judge, config: Any) -> Iterable[str]:
             clips.parse(section.clips)
         except ValueError as error:
             yield f"evaluation.clips={section.clips!r}: {error}"
+    if section.name == "c3d" and section.count < (least := isv.PRESETS["stylegan_v"].splits):
+        yield f"evaluation.count={section.count} must be at least {least}, the sets that {name} makes of them"
     if section.name == "clip" and config.model.condition != "text":
         yield f"{name} judges how samples fit their captions, and model.condition={config.model.condition!r} has none"
     if config.model.channels == 1 and config.data.pixels_per_latent == 1:

@@ -7,8 +7,6 @@ Shapes: n films of a part, F frames, H rows, W columns.
 
 import dataclasses
 import math
-import types
-import typing
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from data_pipelines.raw.naming import split_options
+from ptdit_jax.evaluation import named
 from ptdit_jax.features import i3d, resize
 
 OFFSETS = ("first", "middle", "random")
@@ -58,19 +56,8 @@ class Clips:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        named = (
-            ("offset", OFFSETS),
-            ("reference_offset", OFFSETS),
-            ("resize", tuple(RESIZES)),
-            ("covariance", COVARIANCES),
-            ("pick", PICKS),
-        )
-        for name, known in named:
-            if (value := getattr(self, name)) not in known:
-                raise ValueError(f"{name}={value} must be of {', '.join(known)}")
-        for name, least in (("frames", i3d.FRAMES), ("stride", 1), ("seed", 0)):
-            if (value := getattr(self, name)) < least:
-                raise ValueError(f"{name}={value} must be at least {least}")
+        texts = {"offset": OFFSETS, "reference_offset": OFFSETS, "covariance": COVARIANCES, "pick": PICKS}
+        named.check(self, texts | {"resize": tuple(RESIZES)}, {"frames": i3d.FRAMES, "stride": 1, "seed": 0})
         for name in ("count", "reference_count"):
             if (value := getattr(self, name)) is not None and value < 2:
                 raise ValueError(f"{name}={value} must be at least 2: one film has no covariance")
@@ -208,41 +195,10 @@ PRESETS: dict[str, Clips] = {
 
 
 def preset(name: str, **changes: Any) -> Clips:
-    """A protocol by name, with options of one's own.
-
-    Args:
-      name: of `PRESETS`.
-      changes: fields of `Clips`.
-
-    Raises:
-      ValueError: there is no such protocol, or an option is wrong.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"protocol {name} must be of {', '.join(PRESETS)}")
-    return dataclasses.replace(PRESETS[name], **changes)
+    """See `named.preset`, of `PRESETS`."""
+    return named.preset(PRESETS, name, **changes)
 
 
 def parse(text: str, **changes: Any) -> Clips:
-    """A protocol as a command line or a config names it: `NAME`, or `NAME?OPTION=VALUE&OPTION=VALUE`.
-
-    Args:
-      text: such as "stylegan_v?frames=32&reference_count=500"; a count of "all" is None.
-      changes: fields of `Clips` that stand above those of the text.
-
-    Raises:
-      ValueError: there is no such protocol or option, or a value is wrong.
-    """
-    name, given = split_options(text)
-    kinds = typing.get_type_hints(Clips)
-    for option, value in given.items():
-        if option not in kinds:
-            raise ValueError(f"{text}: there is no option {option!r}; there are {', '.join(kinds)}")
-        if isinstance(kinds[option], types.UnionType) and value == "all":
-            changes.setdefault(option, None)
-        elif kinds[option] is str:
-            changes.setdefault(option, value)
-        elif value.isdecimal():
-            changes.setdefault(option, int(value))
-        else:
-            raise ValueError(f"{text}: {option}={value} must be a whole number")
-    return preset(name, **changes)
+    """See `named.parse`, of `PRESETS`."""
+    return named.parse(PRESETS, text, **changes)

@@ -3,6 +3,7 @@
 Shapes: N films, F frames, H rows, W columns.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,6 +52,23 @@ class Films(NamedTuple):
             return _of_file(self.files[number], number, side, self.size)
         places = side.places(self.frames, number, f"{self.where}: film {number}")
         return np.asarray(self.pixels[number, places.start : places.stop : places.step])
+
+    def clips(self, side: Side) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+        """How many films are taken, and what reads their clips, as `Network.over` wants it.
+
+        Raises:
+          ValueError: there are too few; what reads raises as `clip`.
+        """
+        chosen = side.chosen(self.count, self.where)
+
+        def read(places: np.ndarray) -> np.ndarray:
+            numbers = chosen[places].tolist()
+            found = {
+                number: self.clip(number, side) for number in set(numbers)
+            }  # the last one fills up a part
+            return np.stack([found[number] for number in numbers])
+
+        return len(chosen), read
 
     def whole(self, number: int) -> np.ndarray:
         """All frames of a film, (F, H, W, 3) uint8; raises as `clip`."""

@@ -17,7 +17,7 @@ from ptdit_jax.evaluation.clips import Clips, network_sees
 from ptdit_jax.evaluation.films import Films
 from ptdit_jax.evaluation.network import Network
 from ptdit_jax.features import i3d
-from ptdit_jax.metrics import Moments, frechet_distance
+from ptdit_jax.metrics import Gaussian, Moments, frechet_distance
 
 TOGETHER = 4  # films that a device looks at
 
@@ -73,30 +73,27 @@ def films_statistics(films: Films, clips: Clips, over: Over, *, reference: bool 
       ValueError: there are too few films, one is not as `Films.clip` wants it, or a logit is not finite.
       OSError: a file cannot be read.
     """
-    side = clips.side(reference=reference)
-    chosen = side.chosen(films.count, films.where)
-
-    def read(places: np.ndarray) -> np.ndarray:
-        numbers = chosen[places].tolist()
-        found = {number: films.clip(number, side) for number in set(numbers)}
-        return np.stack([found[number] for number in numbers])
-
+    count, read = films.clips(clips.side(reference=reference))
     moments = Moments.none(i3d.CLASSES)
-    for logits in over(read, len(chosen)):
+    for logits in over(read, count):
         moments += Moments.of(logits)
     return moments
 
 
-def fvd(reference: Moments, samples: Moments, clips: Clips) -> float:
-    """The distance of two sets, with the covariance of the protocol.
+def fvd(reference: Gaussian, samples: Moments, clips: Clips) -> float:
+    """The distance of the samples from the films that they are compared with.
+
+    Args:
+      reference: with the covariance of the protocol.
+      samples: the logits of the films that are judged.
+      clips: the protocol.
 
     Raises:
-      ValueError: a set has too few films for a covariance.
+      ValueError: there are too few films for a covariance.
     """
-    is_biased = clips.covariance == "biased"
-    return frechet_distance(reference.gaussian(biased=is_biased), samples.gaussian(biased=is_biased))
+    return frechet_distance(reference, samples.gaussian(biased=clips.covariance == "biased"))
 
 
-def told(clips: Clips, reference: Moments, samples: Moments) -> dict[str, Any]:
+def told(clips: Clips, reference_count: int, count: int) -> dict[str, Any]:
     """What a figure depends on beside weights and films, for evaluation.json; counts are those that were seen."""
-    return dataclasses.asdict(clips) | {"count": samples.count, "reference_count": reference.count}
+    return dataclasses.asdict(clips) | {"count": count, "reference_count": reference_count}

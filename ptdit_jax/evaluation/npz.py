@@ -2,20 +2,38 @@
 
 import contextlib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
+
+from ptdit_jax import files
 
 ARRAY = "arr_0"
 LOCAL_HEADER = 30  # bytes before the name of a file within a zip archive
 
 
-def has_array(path: Path) -> bool:
-    """Whether an `.npz` holds samples, and is not one of statistics alone."""
+def has_array(path: Path, name: str = ARRAY) -> bool:
+    """Whether a file is an `.npz` with an array: by default with samples, and not one of statistics alone."""
     with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
-        return f"{ARRAY}.npy" in archive.namelist()
+        return f"{name}.npy" in archive.namelist()
     return False
+
+
+def write(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays by name, whole or not at all.
+
+    Raises:
+      OSError: the file cannot be written.
+    """
+
+    def make(draft: Path) -> None:
+        with draft.open("wb") as file:  # np.savez would add a suffix
+            np.savez(file, **arrays)
+
+    files.write(path, make)
 
 
 def mapped(path: Path, flag: str) -> np.ndarray:

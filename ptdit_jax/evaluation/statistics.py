@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from ptdit_jax import files
+from ptdit_jax.evaluation import npz
 from ptdit_jax.evaluation.network import TOGETHER, Network
 from ptdit_jax.evaluation.pictures import Pictures
 from ptdit_jax.features import inception
-from ptdit_jax.metrics import Gaussian, InceptionScore, Moments
+from ptdit_jax.metrics import Gaussian, InceptionScore, Moments, softmax
 from ptdit_jax.metrics.classes import SPLIT
 
 FILE = {"fid": ("mu", "sigma"), "sfid": ("mu_s", "sigma_s")}
@@ -114,17 +114,11 @@ def of_features(
             if name in moments:
                 moments[name] += Moments.of(features)
         if score is not None:
-            score.add(_softmax(found.logits))
+            score.add(softmax(found.logits))
         if "pairs" in wanted:
             kept.append(np.asarray(found.pooled, np.float32))
     gaussians = {name: each.gaussian(biased=biased) for name, each in moments.items()}
     return Statistics(count, gaussians, score, np.concatenate(kept) if kept else None)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exact = logits.astype(np.float64)
-    grown = np.exp(exact - exact.max(axis=1, keepdims=True))
-    return grown / grown.sum(axis=1, keepdims=True)
 
 
 def read(path: Path, flag: str) -> Statistics:
@@ -167,9 +161,4 @@ def write(path: Path, statistics: Statistics, images: np.ndarray | None) -> None
     arrays: dict[str, Any] = {} if images is None else {"arr_0": images}
     for name, (mean, covariance) in FILE.items():
         arrays |= {mean: statistics.gaussians[name].mean, covariance: statistics.gaussians[name].covariance}
-
-    def make(draft: Path) -> None:
-        with draft.open("wb") as file:  # np.savez would add a suffix
-            np.savez(file, **arrays)
-
-    files.write(path, make)
+    npz.write(path, arrays)

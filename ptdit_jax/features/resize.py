@@ -39,13 +39,62 @@ def bilinear(images: jax.Array, size: tuple[int, int]) -> jax.Array:
     Returns:
       (..., rows, columns, C) float32.
     """
-    for axis, side in zip((images.ndim - 2, images.ndim - 3), reversed(size)):
+    for axis, side in _axes(images, size):
         length = images.shape[axis]
-        middles = (np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(length / side)
-        place = np.maximum(middles - np.float32(0.5), 0)
-        low = np.minimum(place.astype(np.int32), length - 1)
-        high = np.minimum(low + 1, length - 1)
-        share = (place - low).reshape(-1, *[1] * (images.ndim - 1 - axis))
-        before, after = jnp.take(images, low, axis=axis), jnp.take(images, high, axis=axis)
-        images = before + (after - before) * share
+        images = _between(images, axis, np.maximum(_middles(length, side), 0))
     return images
+
+
+def aligned(images: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Bilinear as Chainer has it: the first and the last pixel of a side stay where they are; as `bilinear`."""
+    for axis, side in _axes(images, size):
+        step = np.float32((images.shape[axis] - 1) / max(side - 1, 1))
+        images = _between(images, axis, np.arange(side, dtype=np.float32) * step)
+    return images
+
+
+def cubic(images: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Cubic as OpenCV and PyTorch have it, with a = -3/4: middles at halves, nothing smoothed before; as `bilinear`.
+
+    What comes out may lie beyond what came in.
+    """
+    a = np.float32(-0.75)
+    for axis, side in _axes(images, size):
+        length = images.shape[axis]
+        place = _middles(length, side)
+        low = np.floor(place)
+        share = place - low
+        near = [(a + 2) * x**3 - (a + 3) * x**2 + 1 for x in (share, 1 - share)]
+        far = [a * (x**3 - 5 * x**2 + 8 * x - 4) for x in (1 + share, 2 - share)]
+        taps = zip((-1, 0, 1, 2), (far[0], near[0], near[1], far[1]), strict=True)
+        behind = [1] * (images.ndim - 1 - axis)
+        images = sum(
+            (
+                jnp.take(images, np.clip(low.astype(np.int32) + tap, 0, length - 1), axis=axis)
+                * weight.reshape(-1, *behind)
+                for tap, weight in taps
+            ),
+            start=jnp.zeros((), images.dtype),
+        )
+    return images
+
+
+def _axes(images: jax.Array, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """The axis of the columns and their number, and those of the rows."""
+    return (images.ndim - 2, size[1]), (images.ndim - 3, size[0])
+
+
+def _middles(length: int, side: int) -> np.ndarray:
+    """Where the middles of `side` pixels lie among those of `length`, (side,) float32."""
+    middles = (np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(length / side)
+    return middles - np.float32(0.5)
+
+
+def _between(images: jax.Array, axis: int, place: np.ndarray) -> jax.Array:
+    """Images at places along an axis, at least 0, between the pixels before and behind."""
+    length = images.shape[axis]
+    low = np.minimum(place.astype(np.int32), length - 1)
+    high = np.minimum(low + 1, length - 1)
+    share = (place - low).reshape(-1, *[1] * (images.ndim - 1 - axis))
+    before, after = jnp.take(images, low, axis=axis), jnp.take(images, high, axis=axis)
+    return before + (after - before) * share

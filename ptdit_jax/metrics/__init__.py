@@ -6,7 +6,7 @@ Definitions are those of ADM's evaluator (arXiv 2105.05233) where it has one.  E
 host, in memory that does not grow with the number of samples but for the features themselves where pairs are compared.
 """
 
-from ptdit_jax.metrics.classes import InceptionScore
+from ptdit_jax.metrics.classes import InceptionScore, softmax
 from ptdit_jax.metrics.gaussian import Gaussian, Moments, frechet_distance
 from ptdit_jax.metrics.kernel import kernel_distance
 from ptdit_jax.metrics.manifold import precision_recall
@@ -21,4 +21,5 @@ __all__ = [
     "frechet_distance",
     "kernel_distance",
     "precision_recall",
+    "softmax",
 ]

@@ -9,6 +9,13 @@ from scipy.special import xlogy
 SPLIT = 5000  # samples of a split, in the order of the file: ADM's evaluator
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Class probabilities (n, K) float64 of logits (n, K)."""
+    exact = logits.astype(np.float64)
+    grown = np.exp(exact - exact.max(axis=1, keepdims=True))
+    return grown / grown.sum(axis=1, keepdims=True)
+
+
 class InceptionScore:
     """exp E KL(p(y|x) | p(y)) of each split, gathered a batch at a time; memory does not grow with the batches."""
 

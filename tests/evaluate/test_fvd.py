@@ -65,7 +65,9 @@ def judged(reference, samples, clips, extract, rows=3):
         fvd.films_statistics(films.find(path, "--set"), clips, over(extract, rows), reference=is_reference)
         for path, is_reference in ((reference, True), (samples, False))
     ]
-    return fvd.fvd(*found, clips), fvd.told(clips, *found)
+    real, shown = found
+    figure = fvd.fvd(real.gaussian(biased=clips.covariance == "biased"), shown, clips)
+    return figure, fvd.told(clips, real.count, shown.count)
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +184,7 @@ def test_zeros_against_ones_are_those_of_a_pipeline_of_torch(tmp_path, monkeypat
         for kind in ("zeros", "ones", "ones")
     ]
     np.testing.assert_array_equal(seen[1].scatter, seen[2].scatter)
-    found = fvd.fvd(seen[0], seen[1], clips)
+    found = fvd.fvd(seen[0].gaussian(biased=clips.covariance == "biased"), seen[1], clips)
 
     tensors = published.i3d_tensors()
     logits = {}

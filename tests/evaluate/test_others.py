@@ -198,7 +198,11 @@ def test_raw_sources_are_cut_to_the_size_of_the_samples(place, tmp_path):
         ),
         (
             ("--samples=PLACE/real", "--metrics=clip_score", "--clip=PLACE/clip", "--write-reference=a.npz"),
-            "--write-reference needs a figure of Inception, and --metrics=clip_score has none",
+            "--write-reference needs a figure of Inception, or fvd, and --metrics=clip_score has none",
+        ),
+        (
+            ("--samples=a", "--metrics=fvd", "--i3d=a", "--write-reference=a.npz", "--count=4"),
+            "--count=4 does not go with --write-reference of fvd: it is of reference_count films",
         ),
         (
             ("--samples=PLACE/real", "--reference=a", "--reference-source=images:b", "--metrics=is"),

@@ -8,7 +8,7 @@ from PIL import Image
 
 from configs import c2i_digits, t2i_demo
 from ptdit_jax import evaluation
-from ptdit_jax.evaluation import by_networks, clip_space, clips, films, pictures
+from ptdit_jax.evaluation import by_networks, clip_space, clips, films, fvd_reference, pictures
 from ptdit_jax.experiment import judging, live_text
 from ptdit_jax.features import i3d
 from ptdit_jax.metrics import Moments
@@ -88,12 +88,23 @@ def test_films_by_their_protocol(tmp_path, monkeypatch):
         judged.prepare((8, 24, 24))
     judged.prepare((9, 24, 24))
     network = judged.judge._network
-    reference = network.of(films.find(tmp_path / "real.npz", "x"), reference=True, name=None)
-    assert isinstance(reference, Moments)
+    moments = network.of(films.find(tmp_path / "real.npz", "x"), reference=True, name=None)
+    assert isinstance(moments, Moments)
     assert found == by_networks.fvd.fvd(
-        reference, network.of(films.of_array(shown(COUNT, 9), "x"), reference=False, name=None), network.clips
+        moments.gaussian(biased=True),
+        network.of(films.of_array(shown(COUNT, 9), "x"), reference=False, name=None),
+        network.clips,
     )
     assert found > 0
+    reference = fvd_reference.find(tmp_path / "real.npz", network, "x", name=None)
+    fvd_reference.write(tmp_path / "statistics.npz", reference, network.clips, network.digest)
+    fields = {"name": "i3d", "weights": tmp_path / "x", "clips": "stylegan_v"}
+    again = evaluation.find(section(reference=tmp_path / "statistics.npz", **fields))
+    assert again.judge(shown(COUNT, 9), None).metrics()["fvd"] == found
+    fields["clips"] = "stylegan_v?stride=2"
+    other = evaluation.find(section(reference=tmp_path / "statistics.npz", **fields))
+    with pytest.raises(ValueError, match=r"evaluation\.reference=.* with stride=1, .* has stride=2"):
+        other.prepare((17, 24, 24))
 
 
 def test_captions_reach_the_judge(place, monkeypatch):

@@ -10,7 +10,7 @@ from ptdit_jax import config as rules
 from ptdit_jax import evaluation
 from ptdit_jax.evaluation.distribution import compare
 
-KNOWN = "'digits', 'colored_digits', 'directed_digits', 'solids', 'inception', 'dinov2', 'i3d', 'clip'"
+KNOWN = "'digits', 'colored_digits', 'directed_digits', 'solids', 'inception', 'dinov2', 'i3d', 'c3d', 'clip'"
 MODULE = """
 import numpy as np
 from ptdit_jax.evaluation import by_features

@@ -7,7 +7,7 @@ import types
 
 import torch
 
-from ptdit_jax.features import i3d, inception
+from ptdit_jax.features import c3d, i3d, inception
 
 
 def fidelity(name):
@@ -61,6 +61,27 @@ def i3d_tensors():
 def i3d_file(folder):
     """The file, as VideoGPT has it."""
     return _saved(i3d_tensors(), folder / "i3d_pretrained_400.pt")
+
+
+def c3d_tensors():
+    """Random weights of C3D, and the mean of pixels."""
+    generator = torch.Generator().manual_seed(0)
+    found = {}
+    for name, shape in c3d.shapes().items():
+        value = torch.randn(shape, generator=generator)
+        if name == "mean":
+            value = 100 + 10 * value
+        elif name == "fc8.weight":
+            value *= 0.02 / shape[1] ** 0.5  # probabilities are neither alike nor 0 and 1
+        elif name.endswith(".weight"):
+            value *= (2 / value[0].numel()) ** 0.5
+        found[name] = value
+    return found
+
+
+def c3d_file(folder):
+    """The file, as PyTorch saves a state dict."""
+    return _saved(c3d_tensors(), folder / "c3d_ucf101.pt")
 
 
 def _saved(tensors, path):
