@@ -107,7 +107,8 @@ def measure(recipe: Recipe) -> dict[str, Any]:
     (found,) = json.loads(result.stdout)
     if not found["fits"]:
         raise cli.RunError(f"{shlex.join(command)}: it does not fit")
-    left_out = ("name", "seconds", "collectives", "unknown_loops", "activations_received_per_block")
+    left_out = ("name", "seconds", "collectives", "unknown_loops", "unknown_kernels")
+    left_out += ("activations_received_per_block",)
     versions = {"jax": jax.__version__, "libtpu": importlib.metadata.version("libtpu")}
     return {
         "command": shlex.join(["python", "-m", "ptdit_jax.plan", *recipe.arguments]),

@@ -16,6 +16,10 @@ image="configs/t2i_xl_1024_release.py --config.data.height=256 --config.data.wid
 video=configs/t2v_xl_512x288.py
 plan image_v5e_context4 --config $image --topology v5e:2x2 --mesh context=4
 plan video_v5e_context4 --config $video --topology v5e:2x2 --mesh context=4
+plan image_v5e_context4_pallas --config $image --config.model.attention_chunk=0 --config.model.attention=pallas \
+    --topology v5e:2x2 --mesh context=4
+plan video_v5e_context4_pallas --config $video --config.model.attention_chunk=0 --config.model.attention=pallas \
+    --topology v5e:2x2 --mesh context=4
 plan image_v5p_replicated --config $image --topology v5p:2x2x1 --batch-per-replica 1
 plan video_v5p_replicated --config $video --topology v5p:2x2x1 --batch-per-replica 1
 plan image_full_attention --config $image --topology v5p:2x2x1 --mesh context=4 --compare full

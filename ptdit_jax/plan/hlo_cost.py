@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from ptdit_jax.plan.collectives import KINDS, Collective, collectives_of, is_continued
 from ptdit_jax.plan.hlo import Computation, Instruction, Module
+from ptdit_jax.plan.kernels import is_kernel, kernel
 from ptdit_jax.plan.loops import trip_count
 from ptdit_jax.plan.products import product_flops
 from ptdit_jax.plan.traffic import traffic
@@ -22,16 +23,19 @@ class Cost:
     """What one device does in one run of a program.
 
     Attributes:
-      flops: of matrix products and convolutions, 2 a multiply-accumulate.
+      flops: of matrix products, convolutions and kernels, 2 a multiply-accumulate.
       traffic: bytes that scheduled instructions read from and write to main memory.
       collectives: how often each happens.
       unknown_loops: names of loops without a trip count, whose bodies count once.
+      unknown_kernels: names of kernels that do not say what they compute, whose FLOPs are left out and whose operands
+        are read once.
     """
 
     flops: float = 0.0
     traffic: float = 0.0
     collectives: Mapping[Collective, int] = dataclasses.field(default_factory=dict)
     unknown_loops: frozenset[str] = frozenset()
+    unknown_kernels: frozenset[str] = frozenset()
 
     @property
     def received(self) -> float:
@@ -46,11 +50,14 @@ class Cost:
             self.traffic + other.traffic,
             collectives,
             self.unknown_loops | other.unknown_loops,
+            self.unknown_kernels | other.unknown_kernels,
         )
 
     def __mul__(self, times: int) -> "Cost":
         collectives = {collective: count * times for collective, count in self.collectives.items()}
-        return Cost(self.flops * times, self.traffic * times, collectives, self.unknown_loops)
+        return dataclasses.replace(
+            self, flops=self.flops * times, traffic=self.traffic * times, collectives=collectives
+        )
 
 
 def program_cost(module: Module, mesh: Mapping[str, int] | None = None) -> Cost:
@@ -85,6 +92,9 @@ def program_cost(module: Module, mesh: Mapping[str, int] | None = None) -> Cost:
             if not is_continued(computation, instruction):
                 found = collectives_of(module, computation, instruction, mesh)
                 own += Cost(collectives=collections.Counter(found))
+        elif is_kernel(instruction):
+            flops = kernel(computation, instruction).flops
+            own += Cost(flops or 0.0, unknown_kernels=frozenset({instruction.name} if flops is None else ()))
         elif opcode == "while":
             trips = trip_count(module, computation, instruction)
             (body,), (condition,) = instruction.called("body"), instruction.called("condition")

@@ -89,9 +89,14 @@ def bounds_table(plan: Plan) -> str:
         ["interconnect", f"{amount(cost.received / 1e9)} GB", time("interconnect")],
     ]
     text = table(["a chip and step", "", "at least, ms"], rows)
-    return (
-        f"{text}\n\nXLA's own count of arithmetic, every loop once: {amount(plan.flops_once / 1e12)} TFLOP."
-    )
+    lines = [
+        text,
+        f"XLA's own count of arithmetic, every loop once: {amount(plan.flops_once / 1e12)} TFLOP.",
+    ]
+    if cost.unknown_kernels:
+        kernels = ", ".join(sorted(cost.unknown_kernels))
+        lines.append(f"Kernels of unknown arithmetic, which is left out: {kernels}.")
+    return "\n\n".join(lines)
 
 
 def plans_report(plans: Sequence[Plan]) -> str:
@@ -166,5 +171,6 @@ def as_json(plan: Plan) -> dict[str, Any]:
             for collective, count in plan.cost.collectives.items()
         ],
         "unknown_loops": sorted(plan.cost.unknown_loops),
+        "unknown_kernels": sorted(plan.cost.unknown_kernels),
         "bounds": plan.bounds,
     }

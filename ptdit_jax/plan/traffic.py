@@ -1,6 +1,7 @@
 """Bytes that the instructions of a compiled program read from and write to a device's main memory (HBM)."""
 
 from ptdit_jax.plan.hlo import Computation, Instruction, Module, arrays
+from ptdit_jax.plan.kernels import is_kernel, kernel
 
 # Instructions that name or wrap arrays, and move nothing.
 _FREE = frozenset(
@@ -27,6 +28,9 @@ def traffic(module: Module, computation: Computation, instruction: Instruction) 
     written = 0.0 if opcode.endswith("-start") else _written(module, computation, instruction)
     if opcode.endswith("-done"):  # what it read was counted when it started
         return written
+    if is_kernel(instruction):
+        reads = zip(instruction.operands, kernel(computation, instruction).reads, strict=True)
+        return written + sum(_hbm(computation, name) * times for name, times in reads)
     operands = dict.fromkeys(instruction.operands)
     return written + sum(_read(module, computation, name, instruction) for name in operands)
 

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from ptdit_jax.models.attention import attend
 from ptdit_jax.models.attention.cudnn import cudnn_attention
 from ptdit_jax.models.attention.splash import splash_attention
+from ptdit_jax.models.attention.tokens import token_attention
 from ptdit_jax.models.attention.windows import window_attention
 from ptdit_jax.parallel.mesh import make_mesh
 from tests.models.tiny import FAST
@@ -54,6 +55,16 @@ def main() -> None:
             samples,
         ),
         "splash, shared keys": (splash_attention, (4, 8, 2, 8), (1, 6, 2, 8), {}, {}, samples, shared),
+        "tokens": (
+            token_attention,
+            (4, 8, 2, 8),
+            (4, 6, 2, 8),
+            {"keys": KEYS},
+            {"keys": P("data")},
+            samples,
+            samples,
+        ),
+        "tokens, shared keys": (token_attention, (4, 8, 2, 8), (1, 6, 2, 8), {}, {}, samples, shared),
         "cudnn": (
             cudnn_attention,
             (4, 8, 2, 8),

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from ptdit_jax.models import window as W
-from ptdit_jax.models.attention import attend, windows
+from ptdit_jax.models.attention import attend, tokens, windows
 from ptdit_jax.models.attention.cudnn import cudnn_attention
 from ptdit_jax.models.attention.splash import block_size, block_sizes, splash_attention
+from ptdit_jax.models.attention.tokens import queries_of_program, token_attention
 from ptdit_jax.models.attention.windows import window_attention
 from ptdit_jax.models.stack import REMAT_POLICIES
 from tests.models import tiny
 
 jit = functools.partial(jax.jit, compiler_options=tiny.FAST)
 splash = functools.partial(splash_attention, interpret=True)
+few = functools.partial(token_attention, interpret=True)
 packed = functools.partial(window_attention, interpret=True)
 of_xla = functools.partial(cudnn_attention, implementation="xla")
 FIRST = np.arange(20) < np.array([[20], [7], [1]])  # as text is padded
@@ -68,6 +70,38 @@ def test_splash_sees_the_keys_that_exist(mask):
 
 def test_splash_in_bfloat16_rounds_as_einsum_does():
     check(splash, {"keys": FIRST}, qkv((3, 140, 2, 24), (3, 20, 2, 24), jnp.bfloat16), 0.02)
+
+
+@pytest.mark.parametrize("keys", [None, FIRST, SOME, SOME[0]])
+@pytest.mark.parametrize("queries", [5, 600])
+def test_tokens_ask_a_few_keys_as_einsum_does(keys, queries):
+    arrays = qkv((3, queries, 2, 12), (3, 20, 2, 12))
+    check(few, {"keys": keys}, arrays, 1e-5)
+    if keys is not None:
+        exist = np.broadcast_to(keys, (3, 20))[..., None, None]
+        others = (arrays[0], *(jnp.where(exist, x, 1e4) for x in arrays[1:]))
+        run = jit(functools.partial(few, keys=keys))
+        np.testing.assert_array_equal(run(*arrays), run(*others))
+
+
+def test_tokens_in_bfloat16_round_as_einsum_does():
+    check(few, {"keys": SOME[0]}, qkv((2, 40, 2, 12), (2, 20, 2, 12), jnp.bfloat16), 0.02)
+
+
+@pytest.mark.parametrize("queries", [1, 16, 200, 256, 257, 288, 4096, 18_432])
+def test_queries_are_shared_out_evenly(queries):
+    each = queries_of_program(queries)
+    assert each % 16 == 0
+    assert each <= 256
+    programs = -(-queries // each)
+    assert programs == -(-queries // 256)
+    assert programs * each - queries < 16 * programs
+
+
+def test_all_keys_must_stay_on_the_chip():
+    assert tokens.takes((1, 18_432, 16, 72), (1, 1152, 16, 72))
+    assert tokens.takes((1, 4096, 16, 72), (1, 200, 16, 72))
+    assert not tokens.takes((1, 4096, 16, 72), (1, 1280, 16, 72))
 
 
 @pytest.mark.parametrize("implementation", ["splash", "pallas"])
@@ -174,7 +208,9 @@ def test_cudnn_is_called_without_a_bias(keys, monkeypatch):
         assert "3x14x2x72" in lowered
 
 
-@pytest.mark.parametrize(("kernel", "shape"), [(splash, (1, 128, 1, 8)), (packed, (1, 2, 64, 1, 8))])
+@pytest.mark.parametrize(
+    ("kernel", "shape"), [(splash, (1, 128, 1, 8)), (few, (1, 16, 1, 8)), (packed, (1, 2, 64, 1, 8))]
+)
 @pytest.mark.parametrize(("policy", "calls"), [("block", 3), ("attention", 2)])
 def test_remat_that_keeps_attention_computes_it_once(kernel, shape, policy, calls):
     layer = jax.checkpoint(lambda x: jnp.sin(2 * kernel(x, x, x)), policy=REMAT_POLICIES[policy])

@@ -17,7 +17,7 @@ from flax import nnx
 from configs import common
 from ptdit_jax import config as rules
 from ptdit_jax import models
-from ptdit_jax.models.attention import attend, choice, cudnn, resolve, seam, splash, windows
+from ptdit_jax.models.attention import attend, choice, cudnn, resolve, seam, splash, tokens, windows
 from ptdit_jax.parallel.chips import Machine
 from tests.models import tiny
 
@@ -100,6 +100,7 @@ TOKENS = ((2, 6, 2, 8), (2, 5, 2, 8), {})
 TEXT = ((2, 6, 2, 8), (2, 5, 2, 8), {"keys": np.ones((2, 5), bool)})
 SMALL = ((2, 3, 4, 2, 8), (2, 3, 4, 2, 8), {})
 SHIFTED = ((2, 3, 4, 2, 8), (2, 3, 4, 2, 8), {"regions": np.zeros((3, 4), int)})
+MANY = ((1, 6, 16, 72), (1, 2048, 16, 72), {})
 FRAMES = ((2, 3, 128, 2, 8), (2, 3, 128, 2, 8), {})
 LARGE = ((2, 3, 128, 2, 8), (2, 3, 128, 2, 8), {"regions": np.zeros((3, 128), int)})
 ODD = ((2, 3, 225, 2, 8), (2, 3, 225, 2, 8), {})
@@ -109,10 +110,10 @@ GATHERED = ((2, 3, 4, 2, 8), (2, 3, 8, 2, 8), {"keys": np.ones(8, bool)})
 @pytest.mark.parametrize(
     ("implementation", "calls"),
     [
-        ("einsum", "EEEEEEEE"),
-        ("cudnn", "CCEECECE"),
-        ("splash", "SSEESSSE"),
-        ("pallas", "SSPPPPSE"),
+        ("einsum", "EEEEEEEEE"),
+        ("cudnn", "CCCEECECE"),
+        ("splash", "SSSEESSSE"),
+        ("pallas", "TTSPPPPSE"),
     ],
 )
 def test_who_computes_what(implementation, calls, monkeypatch):
@@ -120,6 +121,7 @@ def test_who_computes_what(implementation, calls, monkeypatch):
     for module, name, letter in (
         (cudnn, "cudnn_attention", "C"),
         (splash, "splash_attention", "S"),
+        (tokens, "token_attention", "T"),
         (windows, "window_attention", "P"),
         (seam.einsum, "attention", "E"),
     ):
@@ -129,7 +131,7 @@ def test_who_computes_what(implementation, calls, monkeypatch):
             return q
 
         monkeypatch.setattr(module, name, record)
-    for q, k, masks in (TOKENS, TEXT, SMALL, SHIFTED, FRAMES, LARGE, ODD, GATHERED):
+    for q, k, masks in (TOKENS, TEXT, MANY, SMALL, SHIFTED, FRAMES, LARGE, ODD, GATHERED):
         arrays = (jnp.zeros(shape) for shape in (q, k, k))
         masks = {name: value if name == "keys" else jnp.asarray(value) for name, value in masks.items()}
         assert attend(*arrays, implementation=implementation, **masks).shape == q
@@ -138,7 +140,8 @@ def test_who_computes_what(implementation, calls, monkeypatch):
 
 def interpreted(monkeypatch):
     """Let the kernels of TPUs run here."""
-    for module, name in ((splash, "splash_attention"), (windows, "window_attention")):
+    kernels = (splash, "splash_attention"), (tokens, "token_attention"), (windows, "window_attention")
+    for module, name in kernels:
         monkeypatch.setattr(module, name, functools.partial(getattr(module, name), interpret=True))
 
 
@@ -169,7 +172,7 @@ def test_kernels_run_inside_shard_map():
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
-    assert len(found) == 4
+    assert len(found) == 6
     assert max(found.values()) < 2e-5, found
 
 

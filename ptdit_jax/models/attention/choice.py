@@ -12,7 +12,8 @@ WHERE = {
     EINSUM: "einsum",
     CUDNN: f"cudnn, einsum within shifted windows and windows below {SMALL} tokens",
     SPLASH: f"splash, einsum within windows below {SMALL} tokens",
-    PALLAS: "pallas within windows, splash elsewhere (windows that pallas does not take: splash, einsum if small)",
+    PALLAS: "pallas within windows and to few keys, splash elsewhere, einsum within small windows that pallas does not "
+    "take",
 }
 """What `attend` computes with, in a few words; all of it is in docs/attention.md."""
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ptdit_jax.models.attention import cudnn, einsum, splash, windows
+from ptdit_jax.models.attention import cudnn, einsum, splash, tokens, windows
 from ptdit_jax.models.attention.choice import CUDNN, EINSUM, PALLAS, SMALL
 
 
@@ -66,6 +66,8 @@ def _kernel(
     if q.ndim == 4:
         if implementation == CUDNN:
             return functools.partial(cudnn.cudnn_attention, keys=keys)
+        if implementation == PALLAS and tokens.takes(q.shape, k.shape):
+            return functools.partial(tokens.token_attention, keys=keys)
         return functools.partial(splash.splash_attention, keys=keys)
     if implementation == PALLAS and keys is None and windows.takes(q.shape, k.shape):
         return functools.partial(windows.window_attention, regions=regions)

@@ -19,7 +19,8 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from ptdit_jax.models.attention.einsum import ATTENTION, MASKED
+from ptdit_jax.models.attention import tiles
+from ptdit_jax.models.attention.einsum import ATTENTION
 from ptdit_jax.models.attention.local import run_local
 
 TILE = 128  # tokens of a program at least, where there are as many
@@ -27,8 +28,6 @@ ROWS = 16  # a block's tokens are a multiple: rows of a tile of bfloat16 (float3
 QUERIES = 256  # of a program at a time; programs of more tokens are of a multiple
 LARGEST = 1024  # tokens of a program at most
 VMEM = 100 * 2**20  # bytes of on-chip memory that a program of the largest windows may take
-
-PLAIN, ROWS_OF_BOTH, COLUMNS_OF_BOTH = ((1,), (0,)), ((1,), (1,)), ((0,), (0,))  # a·b, a·bᵀ, aᵀ·b
 
 
 class Packing(NamedTuple):
@@ -150,11 +149,11 @@ def _forward_kernel(packing: Packing, masked: bool, *refs: Any) -> None:
     ids, (q, k, v, out) = refs[: 2 * masked], refs[2 * masked :]
 
     def queries(rows: Any, done: tuple, *, head: slice) -> tuple:
-        weights = _weights(q[rows, head], k[:, head], _together(packing, ids, rows)).astype(v.dtype)
-        out[rows, head] = _product(weights, v[:, head], PLAIN).astype(out.dtype)
+        weights = tiles.softmax(q[rows, head], k[:, head], _together(packing, ids, rows)).astype(v.dtype)
+        out[rows, head] = tiles.product(weights, v[:, head], tiles.PLAIN).astype(out.dtype)
         return done
 
-    for head in _heads(packing, q.shape[1]):
+    for head in tiles.head_slices(q.shape[1], packing.heads):
         _by_queries(packing, functools.partial(queries, head=head), ())
 
 
@@ -163,18 +162,11 @@ def _backward_kernel(packing: Packing, masked: bool, *refs: Any) -> None:
 
     def queries(rows: Any, done: tuple, *, head: slice) -> tuple:
         q, k, v, g = q_ref[rows, head], k_ref[:, head], v_ref[:, head], gradient[rows, head]
-        weights = _weights(q, k, _together(packing, ids, rows))  # (queries, T)
-        of_weights = _product(g, v, ROWS_OF_BOTH)
-        of_scores = weights * (of_weights - jnp.sum(weights * of_weights, axis=1, keepdims=True))
-        of_scores = (of_scores * q.shape[1] ** -0.5).astype(q.dtype)
-        of_q[rows, head] = _product(of_scores, k, PLAIN).astype(of_q.dtype)
-        shares = (
-            _product(of_scores, q, COLUMNS_OF_BOTH),
-            _product(weights.astype(g.dtype), g, COLUMNS_OF_BOTH),
-        )
-        return tuple(sum(pair) for pair in zip(done, shares, strict=True)) if done else shares
+        of_queries, *shares = tiles.gradients(q, k, v, g, _together(packing, ids, rows))
+        of_q[rows, head] = of_queries.astype(of_q.dtype)
+        return tuple(sum(pair) for pair in zip(done, shares, strict=True)) if done else tuple(shares)
 
-    for head in _heads(packing, q_ref.shape[1]):
+    for head in tiles.head_slices(q_ref.shape[1], packing.heads):
         zero = jnp.zeros((packing.rows, head.stop - head.start), jnp.float32)
         sums = _by_queries(packing, functools.partial(queries, head=head), (zero, zero))
         of_k[:, head], of_v[:, head] = sums[0].astype(of_k.dtype), sums[1].astype(of_v.dtype)
@@ -191,12 +183,6 @@ def _by_queries(packing: Packing, step: Any, start: tuple) -> tuple:
     return jax.lax.fori_loop(0, packing.rows // QUERIES, some, start)
 
 
-def _heads(packing: Packing, features: int) -> list[slice]:
-    """Where each head's features are in a row."""
-    width = features // packing.heads
-    return [slice(width * head, width * (head + 1)) for head in range(packing.heads)]
-
-
 def _together(packing: Packing, ids: Any, rows: Any) -> jax.Array | None:
     """Which tokens some queries of a program attend to, (queries, T) bool; None where it is all of them."""
     same = ids[0][rows, :] == ids[1][...] if ids else None
@@ -206,16 +192,3 @@ def _together(packing: Packing, ids: Any, rows: Any) -> jax.Array | None:
     # Not `//`, which asks the host for its TPU: programs are compiled without one too.
     row, column = (jax.lax.div(jax.lax.broadcasted_iota(jnp.int32, shape, i), packing.tokens) for i in (0, 1))
     return row == column if same is None else (row == column) & same
-
-
-def _weights(q: jax.Array, k: jax.Array, together: jax.Array | None) -> jax.Array:
-    """The softmax of each row, q (queries, d) and k (T, d) -> (queries, T) float32."""
-    scores = _product(q, k, ROWS_OF_BOTH) * q.shape[1] ** -0.5
-    if together is not None:
-        scores = jnp.where(together, scores, MASKED)
-    weights = jnp.exp(scores - jnp.max(scores, axis=1, keepdims=True))
-    return weights / jnp.sum(weights, axis=1, keepdims=True)
-
-
-def _product(a: jax.Array, b: jax.Array, contracted: tuple) -> jax.Array:
-    return jax.lax.dot_general(a, b, (contracted, ((), ())), preferred_element_type=jnp.float32)
