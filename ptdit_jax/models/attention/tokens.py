@@ -25,9 +25,8 @@ from ptdit_jax.models.attention.local import run_local
 LANES = 128  # columns of a tile: keys of a row of scores, and features of a head
 ROWS = 16  # of a tile of bfloat16 (float32 has 8)
 QUERIES = 256  # of a program at most
-LARGEST = (
-    2400 * 1024
-)  # numbers of all keys of a sample at most, heads padded to whole tiles: 1,200 keys of 16 heads
+# Numbers of all keys of a sample at most, with keys and heads padded to whole tiles: 1,152 keys of 16 heads and more.
+LARGEST = 2400 * 1024
 VMEM = 60 * 2**20  # bytes of on-chip memory that a program may take; a chip has at least 64 MiB
 
 
