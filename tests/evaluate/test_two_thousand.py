@@ -49,14 +49,16 @@ def test_figures_agree(features):
     ours = json.loads(out.read_text())["figures"]
     (pooled, logits), (real, _) = found["samples"], found["reference"]
     theirs = {}
-    of = published.fidelity("metric_fid")
+    of = published.fidelity_metric("metric_fid")
     statistics = [of.fid_features_to_statistics(each.double()) for each in (pooled, real)]
     theirs["fid"] = of.fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
-    scores = published.fidelity("metric_isc").isc_features_to_metric(logits, COUNT // SPLIT, shuffle=False)
+    scores = published.fidelity_metric("metric_isc").isc_features_to_metric(
+        logits, COUNT // SPLIT, shuffle=False
+    )
     theirs["is"] = scores["inception_score_mean"]
     assert ours["fid"] == pytest.approx(theirs["fid"], rel=1e-3)
     assert ours["is"] == pytest.approx(theirs["is"], rel=1e-3)
-    near = published.fidelity("metric_prc").calculate_precision_recall_full(
+    near = published.fidelity_metric("metric_prc").calculate_precision_recall_full(
         pooled.double(), real.double(), 3, 1000
     )
     assert (ours["precision"], ours["recall"]) == pytest.approx(near, abs=1e-3)

@@ -19,6 +19,15 @@ def fidelity(name):
     return importlib.import_module(f"torch_fidelity.{name}")
 
 
+def fidelity_metric(name):
+    """A module of torch-fidelity's figures, without what reads its data sets, for which it needs torchvision."""
+    fidelity("helpers")
+    utils = types.ModuleType("torch_fidelity.utils")
+    utils.__getattr__ = lambda name: None
+    sys.modules.setdefault("torch_fidelity.utils", utils)
+    return importlib.import_module(f"torch_fidelity.{name}")
+
+
 def torchmetrics(name):
     """A module of torchmetrics, which imports torch-fidelity where it is installed."""
     fidelity("feature_extractor_inceptionv3")
