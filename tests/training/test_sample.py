@@ -34,6 +34,7 @@ def generate(labels, *, classes=10, seed=0, network=network, params=0.9, shape=(
         shape=shape,
         classes=classes,
         network=network,
+        unrolled=False,  # its parameters are one number
     )
     return generate_samples(
         experiment,
