@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ptdit_jax.features import stored
@@ -72,12 +73,8 @@ def load(path: Path) -> tuple[Params, str]:
     for name in (name.removesuffix(".bias") for name in tensors if name.endswith(".bias")):
         kernel = tensors[f"{name}.weight"].read()
         if name == "fc6":  # its inputs are channels, rows and columns; ours have the channels last
-            kernel = (
-                kernel.reshape(len(kernel), -1, LAST, LAST).transpose(2, 3, 1, 0).reshape(-1, len(kernel))
-            )
-        else:
-            kernel = kernel.transpose(1, 0) if kernel.ndim == 2 else kernel.transpose(2, 3, 4, 1, 0)
-        layers[name] = jnp.asarray(kernel), jnp.asarray(tensors[f"{name}.bias"].read())
+            kernel = np.moveaxis(kernel.reshape(len(kernel), -1, LAST, LAST), 1, -1).reshape(len(kernel), -1)
+        layers[name] = jnp.asarray(stored.turned(kernel)), jnp.asarray(tensors[f"{name}.bias"].read())
     mean = tensors[MEAN].read().transpose(1, 2, 3, 0)
     return Params(layers, jnp.asarray(mean)), stored.sha256(path)
 

@@ -54,7 +54,12 @@ def folded(
     exact = tensors[kernel].read().astype(np.float64)
     scale, shift, mean, variance = (tensors[f"{norm}.{part}"].read().astype(np.float64) for part in NORM)
     gain = scale / np.sqrt(variance + epsilon)
-    return np.moveaxis(exact, (0, 1), (-1, -2)) * gain, shift - mean * gain
+    return turned(exact) * gain, shift - mean * gain
+
+
+def turned(kernel: np.ndarray) -> np.ndarray:
+    """A kernel in PyTorch's order of axes (out, in, *window) -> (*window, in, out)."""
+    return np.moveaxis(kernel, (0, 1), (-1, -2))
 
 
 def sha256(path: Path) -> str:

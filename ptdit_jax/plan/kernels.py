@@ -1,8 +1,8 @@
 """Kernels (Pallas) of a compiled program: their arithmetic, and how often they read what they are given.
 
-XLA does not look into a kernel.  One may say what it computes (`pl.CostEstimate`, which the program keeps); those of
-`ptdit_jax.models.attention.windows` do, and read each operand once.  Splash attention of JAX's library says nothing
-but its blocks, and follows from these and from its grid.
+XLA does not look into a kernel.  One may say what it computes (`pl.CostEstimate`, which the program keeps); ours in
+`ptdit_jax.models.attention`, `windows` and `tokens`, do, and read each operand once.  Splash attention of JAX's library
+says nothing but its blocks, and follows from these and from its grid.
 
 Shapes: B batch, H heads, Q padded queries, K padded keys, d head width.
 """

@@ -1,5 +1,7 @@
 """C3D equals its restatement in PyTorch on random weights in the layout of the file."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from ptdit_jax import cli
 from ptdit_jax.evaluate import c3d as converter
 from ptdit_jax.features import c3d
 from tests.features import c3d_oracle, published
+from tests.features.of_films import assert_near, drawn, of_torch
 from tests.models.tiny import FAST
 
 
@@ -26,18 +29,7 @@ def params(tmp_path_factory):
     return found
 
 
-def films(*shape):
-    """(N, F, H, W, 3) float32, such as pixels less a mean are."""
-    return np.random.default_rng(sum(shape)).uniform(-100, 150, (*shape, 3)).astype(np.float32)
-
-
-def of_torch(shown):
-    """The same films as PyTorch has them."""
-    return torch.from_numpy(shown.transpose(0, 4, 1, 2, 3))
-
-
-def assert_near(found, wanted):
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+films = functools.partial(drawn, low=-100, high=150)  # as of pixels less a mean
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 32, 48), (2, 16, 16, 50)])

@@ -1,5 +1,7 @@
 """Inception-3D equals its restatement in PyTorch on random weights in VideoGPT's layout."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from ptdit_jax.features import i3d
 from tests.features import i3d_oracle, published
+from tests.features.of_films import assert_near, drawn, of_torch
 from tests.models.tiny import FAST
 
 
@@ -24,18 +27,7 @@ def params(tmp_path_factory):
     return found
 
 
-def films(*shape):
-    """(N, F, H, W, 3) float32 in [-1, 1)."""
-    return np.random.default_rng(sum(shape)).uniform(-1, 1, (*shape, 3)).astype(np.float32)
-
-
-def of_torch(shown):
-    """The same films as PyTorch has them."""
-    return torch.from_numpy(shown.transpose(0, 4, 1, 2, 3))
-
-
-def assert_near(found, wanted):
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+films = functools.partial(drawn, low=-1, high=1)
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 32, 32), (1, 10, 33, 47), (1, 5, 40, 18)])

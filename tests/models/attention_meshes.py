@@ -44,36 +44,15 @@ def main() -> None:
     rng = np.random.default_rng(0)
     samples, shared = P("data", None, "tensor"), P(None, None, "tensor")
     of_windows = P("data", None, None, "tensor")
-    cases = {  # kernel, shapes of q and k, masks, their places, those of q and of k
-        "splash": (
-            splash_attention,
-            (4, 8, 2, 8),
-            (4, 6, 2, 8),
-            {"keys": KEYS},
-            {"keys": P("data")},
-            samples,
-            samples,
-        ),
-        "splash, shared keys": (splash_attention, (4, 8, 2, 8), (1, 6, 2, 8), {}, {}, samples, shared),
-        "tokens": (
-            token_attention,
-            (4, 8, 2, 8),
-            (4, 6, 2, 8),
-            {"keys": KEYS},
-            {"keys": P("data")},
-            samples,
-            samples,
-        ),
-        "tokens, shared keys": (token_attention, (4, 8, 2, 8), (1, 6, 2, 8), {}, {}, samples, shared),
-        "cudnn": (
-            cudnn_attention,
-            (4, 8, 2, 8),
-            (4, 6, 2, 8),
-            {"keys": KEYS},
-            {"keys": P("data")},
-            samples,
-            samples,
-        ),
+    # Shapes of q and k, masks, their places, those of q and of k.
+    to_own_keys = ((4, 8, 2, 8), (4, 6, 2, 8), {"keys": KEYS}, {"keys": P("data")}, samples, samples)
+    to_shared_keys = ((4, 8, 2, 8), (1, 6, 2, 8), {}, {}, samples, shared)
+    cases = {
+        "splash": (splash_attention, *to_own_keys),
+        "splash, shared keys": (splash_attention, *to_shared_keys),
+        "tokens": (token_attention, *to_own_keys),
+        "tokens, shared keys": (token_attention, *to_shared_keys),
+        "cudnn": (cudnn_attention, *to_own_keys),
         "windows": (
             window_attention,
             (4, 2, 4, 2, 8),
