@@ -54,13 +54,13 @@ def main(args: argparse.Namespace, launch: distributed.Launch = distributed.ALON
     # --- files, before anything is computed
     is_drawn = drawn.is_asked(args)
     out = args.out or (drawn.home(args) / "evaluation.json")
+    for name in flags.FILES if is_drawn else ("samples", *flags.FILES):
+        if (path := getattr(args, name)) is not None and not path.exists():
+            raise FileNotFoundError(f"--{name.replace('_', '-')}={path}: there is no such file or folder")
     if not is_drawn or args.out is not None:  # the folder of the samples may not be there yet
         files.check_file(out, "--out")
     if args.write_reference is not None:
         files.check_file(args.write_reference, "--write-reference", (".npz",))
-    for name in flags.FILES:
-        if (path := getattr(args, name)) is not None and not path.exists():
-            raise FileNotFoundError(f"--{name.replace('_', '-')}={path}: there is no such file or folder")
 
     if is_drawn:
         asked, (_, frames, rows, columns) = drawn.planned(args)

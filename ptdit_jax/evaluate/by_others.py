@@ -17,7 +17,7 @@ from ptdit_jax.evaluation import clips, fvd, fvd_reference, isv, pictures
 from ptdit_jax.evaluation.clip_space import Clip
 from ptdit_jax.evaluation.dinov2_space import Dinov2
 from ptdit_jax.evaluation.films import Films
-from ptdit_jax.evaluation.network import TOGETHER
+from ptdit_jax.evaluation.network import FILMS_TOGETHER, TOGETHER
 from ptdit_jax.evaluation.pictures import Pictures
 from ptdit_jax.features import stored
 from ptdit_jax.metrics import frechet_distance
@@ -50,7 +50,7 @@ def by_dinov2(args: argparse.Namespace, found: Pictures, count: int, mesh: Mesh)
 def by_i3d(args: argparse.Namespace, found: Films, count: int, mesh: Mesh) -> Result:
     """FVD by the protocol `args.clips`; the samples' statistics are written where the command asks for that."""
     protocol = clips.parse(args.clips, count=count)
-    network = fvd.I3d(args.i3d, protocol, mesh, args.together or fvd.TOGETHER)
+    network = fvd.I3d(args.i3d, protocol, mesh, args.together or FILMS_TOGETHER)
     _say("Inception-3D", args.i3d, network.digest)
     told = {"i3d_sha256": network.digest, "clips": args.clips}
     if args.write_reference is not None:
@@ -80,7 +80,7 @@ def check_reference(args: argparse.Namespace) -> None:
 def by_c3d(args: argparse.Namespace, found: Films, count: int, mesh: Mesh) -> Result:
     """The Inception score of films by the protocol `args.isv`; what it depends on stands under "isv"."""
     protocol = isv.parse(args.isv, count=count)
-    network = isv.C3d(args.c3d, protocol, mesh, args.together or isv.TOGETHER)
+    network = isv.C3d(args.c3d, protocol, mesh, args.together or FILMS_TOGETHER)
     _say("C3D", args.c3d, network.digest)
     logits = network.of(found, name="samples")
     told = {"c3d_sha256": network.digest, "isv": {"protocol": args.isv} | isv.told(protocol, len(logits))}

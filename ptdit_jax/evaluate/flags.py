@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ptdit_jax import cli, files
 from ptdit_jax.evaluate import drawn, protocols
 from ptdit_jax.evaluation import clips, figures, isv
-from ptdit_jax.evaluation.network import TOGETHER
+from ptdit_jax.evaluation.network import FILMS_TOGETHER, TOGETHER
 from ptdit_jax.metrics.classes import SPLIT
 
 NETWORKS = {
@@ -81,7 +81,8 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
         "--distances", choices=figures.DISTANCES, default="adm", help="of precision and recall (adm: float16)"
     )
     add("--biased", action="store_true", help="covariances of pictures divided by N, not N - 1")
-    add("--together", type=int, help=f"samples that a device looks at (default {TOGETHER}, of films 4)")
+    help_together = f"samples that a device looks at (default {TOGETHER}, of films {FILMS_TOGETHER})"
+    add("--together", type=int, help=help_together)
     add("--out", metavar="FILE", help="the figures (default: evaluation.json beside the samples)")
     add("--write-reference", metavar="FILE", help="of the samples: an .npz for --reference")
     drawn.add_options(parser)
@@ -109,8 +110,11 @@ def parse(argv: Sequence[str], about: str) -> argparse.Namespace:
             f"--count={args.count} does not go with --write-reference of fvd: it is of reference_count films, as in "
             f"--clips 'stylegan_v?reference_count={args.count}'"
         )
-    clips.parse(args.clips)
-    isv.parse(args.isv)
+    for name, read in (("clips", clips.parse), ("isv", isv.parse)):
+        try:
+            read(getattr(args, name))
+        except ValueError as error:
+            parser.error(f"--{name}: {error}")
     for network in networks(args):
         if getattr(args, network) is None:
             parser.error(f"--{network} is missing: the weights that {', '.join(_by(args, network))} need")

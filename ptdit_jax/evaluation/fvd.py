@@ -15,11 +15,9 @@ from jax.sharding import Mesh
 
 from ptdit_jax.evaluation.clips import Clips, network_sees
 from ptdit_jax.evaluation.films import Films
-from ptdit_jax.evaluation.network import Network
+from ptdit_jax.evaluation.network import FILMS_TOGETHER, Network
 from ptdit_jax.features import i3d
 from ptdit_jax.metrics import Gaussian, Moments, frechet_distance
-
-TOGETHER = 4  # films that a device looks at
 
 Over = Callable[[Callable[[np.ndarray], np.ndarray], int], Iterable[np.ndarray]]
 """What gives the samples of numbers, and how many there are -> logits (n, 400), a part at a time."""
@@ -32,7 +30,7 @@ class I3d:
       digest: sha256 of the weights' file, hex.
     """
 
-    def __init__(self, path: Path, clips: Clips, mesh: Mesh, together: int = TOGETHER):
+    def __init__(self, path: Path, clips: Clips, mesh: Mesh, together: int = FILMS_TOGETHER):
         """Read the weights.
 
         Args:

@@ -16,11 +16,10 @@ from jax.sharding import Mesh
 from ptdit_jax.evaluation import named
 from ptdit_jax.evaluation.clips import OFFSETS, PICKS, Clips, Side
 from ptdit_jax.evaluation.films import Films
-from ptdit_jax.evaluation.network import Network
+from ptdit_jax.evaluation.network import FILMS_TOGETHER, Network
 from ptdit_jax.features import c3d, resize
 from ptdit_jax.metrics import InceptionScore, softmax
 
-TOGETHER = 4  # films that a device looks at
 ORDERS = ("file", "shuffled")
 SHUFFLE = 42  # seed of StyleGAN-V's order
 TOP = 8  # first row of the square of 112 that is cut of 128
@@ -150,7 +149,7 @@ class C3d:
       score: the protocol.
     """
 
-    def __init__(self, path: Path, score: Score, mesh: Mesh, together: int = TOGETHER):
+    def __init__(self, path: Path, score: Score, mesh: Mesh, together: int = FILMS_TOGETHER):
         """Read the weights.
 
         Args:

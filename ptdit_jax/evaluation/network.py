@@ -14,6 +14,7 @@ from ptdit_jax.parallel.rules import batch_sharding, replicated
 from ptdit_jax.progress import Bar
 
 TOGETHER = 64  # pictures that a device looks at
+FILMS_TOGETHER = 4
 
 Read = Callable[[np.ndarray], np.ndarray]
 """Numbers (n,) -> the samples of these numbers (n, ...); a number may come several times."""
