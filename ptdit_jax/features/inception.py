@@ -241,8 +241,6 @@ def _branch(params: Params, block: str, branch: Branch, x: jax.Array) -> jax.Arr
 
 def _convolved(params: Params, block: str, conv: Conv, x: jax.Array) -> jax.Array:
     kernel, bias = params[f"{block}.{conv.name}".lstrip(".")]
-    if conv.window == (1, 1):  # a product: on CPUs faster than a convolution
-        return jax.nn.relu(jnp.matmul(x, kernel[0, 0], precision=lax.Precision.HIGHEST) + bias)
     rows, columns = conv.window
     padding = [(rows // 2, rows // 2), (columns // 2, columns // 2)] if conv.same else "VALID"
     made = lax.conv_general_dilated(
@@ -256,25 +254,31 @@ def _convolved(params: Params, block: str, conv: Conv, x: jax.Array) -> jax.Arra
     return jax.nn.relu(made + bias)
 
 
-def _pooled(x: jax.Array, start: float, combine: Any, stride: int = 1, same: bool = True) -> jax.Array:
-    """3x3 windows, rows after columns, by slices, which CPUs do faster than `lax.reduce_window`."""
+def _average(x: jax.Array) -> jax.Array:
+    """The mean of what there is in each 3x3 window; padding does not count."""
+
+    def total(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, 0.0, lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
+
+    return total(x) / total(jnp.ones((1, *x.shape[1:3], 1), x.dtype))
+
+
+def _largest(x: jax.Array, stride: int = 1, same: bool = True) -> jax.Array:
+    """The largest of each 3x3 window, by slices, which CPUs do faster than `lax.reduce_window`.
+
+    Sums stay with that: fused with slices, their last bit depended on the number of devices.
+    """
     if same:
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=start)
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-jnp.inf)
     for axis in (1, 2):
         last = (x.shape[axis] - 3) // stride * stride  # where the last window begins
         parts = [lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(3)]
-        x = functools.reduce(combine, parts)
+        x = functools.reduce(jnp.maximum, parts)
     return x
-
-
-def _average(x: jax.Array) -> jax.Array:
-    """The mean of what there is in each window; padding does not count."""
-    counted = _pooled(jnp.ones((1, *x.shape[1:3], 1), x.dtype), 0.0, jnp.add)
-    return _pooled(x, 0.0, jnp.add) / counted
 
 
 POOLS = {
     "average": _average,
-    "max": lambda x: _pooled(x, -jnp.inf, jnp.maximum),
-    "reduce": lambda x: _pooled(x, -jnp.inf, jnp.maximum, stride=2, same=False),
+    "max": _largest,
+    "reduce": lambda x: _largest(x, stride=2, same=False),
 }
