@@ -82,6 +82,22 @@ class Linear(nnx.Module):
         return y.reshape(*leading, -1, *self.out_shape[1:])
 
 
+def in_compute_dtype(module: nnx.Module) -> nnx.Module:
+    """The module with the parameters of its Linears cast to the dtype that these compute in.
+
+    It computes the same.  Stacked blocks are cast so before the loop over them: what a backward pass collects of each
+    block is then as narrow as it was computed, half of float32, and is cast back once all blocks are done.
+    """
+    dtypes = {path: node.dtype for path, node in nnx.iter_modules(module) if isinstance(node, Linear)}
+
+    def cast(path: tuple, param: nnx.Param) -> nnx.Param:
+        dtype = dtypes.get(path[:-1])
+        return param if dtype is None else param.replace(param[...].astype(dtype))
+
+    graphdef, params = nnx.split(module)
+    return nnx.merge(graphdef, nnx.map_state(cast, params))
+
+
 def layer_norm(x: jax.Array) -> jax.Array:
     """LN without scale or bias, eps 1e-6, over the last axis; float32 inside, (..., D) -> (..., D) float32."""
     x = x.astype(jnp.float32)

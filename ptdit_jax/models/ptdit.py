@@ -14,7 +14,7 @@ from flax import nnx
 
 from ptdit_jax.models.block import PTBlock
 from ptdit_jax.models.conditioning import ClassEmbedding, SharedModulation, TextProjection, TimeEmbedding
-from ptdit_jax.models.layers import Linear, modulated_norm, parameter, zeros
+from ptdit_jax.models.layers import Linear, in_compute_dtype, modulated_norm, parameter, zeros
 from ptdit_jax.models.position import Tables, tables_3d
 from ptdit_jax.models.stack import run_stack, stack_blocks
 from ptdit_jax.models.variants import Architecture
@@ -233,7 +233,8 @@ class PTDiT(nnx.Module):
         else:
             start, updates = z, kept if keep == "global" else None
             how: dict[str, Any] = {"remat": arch.remat, "unroll": arch.unroll}
-            z, updates = run_stack(list(self.blocks), z, call, keys, updates, **how)  # (B, m, n, D)
+            blocks = [in_compute_dtype(block) for block in self.blocks]
+            z, updates = run_stack(blocks, z, call, keys, updates, **how)  # (B, m, n, D)
             kept = updates if keep == "global" else z - start if keep == "blocks" else None
 
         out = merge_and_crop(self.final_layer(z, emb), layout)  # (B, f, h, w, p·q·C_out)

@@ -131,6 +131,36 @@ def test_unrolled_and_remat_are_the_scan(scanned, unroll, remat):
         np.testing.assert_allclose(grad, expected, atol=2e-5 * scale, rtol=0, err_msg=path)
 
 
+def test_gradients_of_blocks_are_collected_in_the_compute_dtype(monkeypatch):
+    """The same bits as of blocks that cast their parameters themselves; in the loop nothing wider than bfloat16."""
+    arch = tiny.architecture("text", depth=3, compute_dtype="bfloat16", remat="block")
+    arguments, weights = setting(arch, (1, 4, 4))
+    graphdef, params = nnx.split(tiny.abstract(arch))
+
+    def loss(params):
+        return jnp.sum(weights * nnx.merge(graphdef, params)(*arguments, window=(1, 2, 2)))
+
+    def collected():  # dtypes of what the backward loop leaves of each block's weights
+        width = arch.width
+        (_, backward) = (
+            equation
+            for equation in jax.make_jaxpr(jax.grad(loss))(params).jaxpr.eqns
+            if equation.primitive.name == "scan"
+        )
+        shapes = {(3, width, width), (3, width, 4 * width), (3, 4 * width, width)}
+        return {str(out.aval.dtype) for out in backward.outvars if out.aval.shape in shapes}
+
+    out, grads = value_and_grad(arch, arguments, weights, window=(1, 2, 2))
+    assert collected() == {"bfloat16"}
+    monkeypatch.setattr("ptdit_jax.models.ptdit.in_compute_dtype", lambda block: block)
+    assert collected() == {"float32"}
+    expected, expected_grads = value_and_grad(arch, arguments, weights, window=(1, 2, 2))
+    np.testing.assert_array_equal(out, expected)
+    for path, grad in grads.items():
+        assert grad.dtype == np.float32, path
+        np.testing.assert_array_equal(grad, expected_grads[path], err_msg=path)
+
+
 def test_remat_computes_again_what_it_does_not_keep():
     """Counted in the program of a block's gradient: five softmaxes more; "dots" keeps weight products."""
 
