@@ -90,7 +90,7 @@ def in_compute_dtype(module: nnx.Module) -> nnx.Module:
     """
     dtypes = {path: node.dtype for path, node in nnx.iter_modules(module) if isinstance(node, Linear)}
 
-    def cast(path: tuple, param: nnx.Param) -> nnx.Param:
+    def cast(path: tuple, param: nnx.Variable) -> nnx.Variable:
         dtype = dtypes.get(path[:-1])
         return param if dtype is None else param.replace(param[...].astype(dtype))
 

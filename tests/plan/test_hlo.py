@@ -38,8 +38,8 @@ def test_slices_that_are_read_ahead_count_as_what_is_read():
     """A quarter of an array on its way into on-chip memory, as libtpu writes it."""
     body = """
         %p = bf16[288,4608]{1,0} parameter(0)
-        %ahead = ((bf16[288,4608]{1,0}), bf16[72,4608]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%p), slice={[0:72], [0:4608]}
-        %near = bf16[72,4608]{1,0:S(1)} slice-done(%ahead)
+        %s = ((bf16[288,4608]{1,0}), bf16[72,4608]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%p), slice={[0:72], [0:4608]}
+        %near = bf16[72,4608]{1,0:S(1)} slice-done(%s)
     """
     assert hlo_cost.program_cost(program(body)).traffic == 72 * 4608 * 2
 
