@@ -3,6 +3,7 @@
 python -m tests.parallel.meshes NAME    prints a JSON object {case: figures}
 """
 
+import functools
 import json
 import sys
 
@@ -15,6 +16,7 @@ from configs import c2i_digits, common
 from data_pipelines import make_loader
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import make_program
+from ptdit_jax.models.attention import choice, splash, tokens, windows
 from ptdit_jax.parallel.axes import AXES
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.parallel.rules import param_shardings
@@ -100,6 +102,7 @@ FULL = {  # cases of `tests/run.sh --full`: each is close to one of the others
     "factorized, frames split",
     "released positions",
 }
+KERNELS = ["4x1x1x1", "1x4x1x1", "1x1x4x1", "1x1x1x4", "1x1x2x2"]
 LOSSES = ["4x1x1x1", "1x4x1x1", "1x1x2x1", "1x1x1x2", "1x1x1x4", "2x1x1x2"]
 
 
@@ -123,7 +126,27 @@ def networks(*, full: bool = False) -> dict:
     return {case: compare(*what) for case, what in cases(full=full).items()}
 
 
-def compare(changes: dict, name: str) -> dict:
+def kernels() -> dict:
+    """As `networks`, of kernels of TPUs, interpreted, on meshes against `einsum` on one device.
+
+    Windows of 4 tokens, shifted ones, and padding; keys that are proxies, and text of several lengths.
+    """
+    for module, name in (
+        (splash, "splash_attention"),
+        (tokens, "token_attention"),
+        (windows, "window_attention"),
+    ):
+        setattr(module, name, functools.partial(getattr(module, name), interpret=True))
+    choice._PLATFORMS.clear()  # they run here
+    text = {"model.condition": "text", "data.height": 14, "model.remat": "attention"}
+    return {
+        f"{attention} {mesh}": compare(text, mesh, attention)
+        for attention in (choice.PALLAS, choice.SPLASH)
+        for mesh in KERNELS
+    }
+
+
+def compare(changes: dict, name: str, attention: str = choice.EINSUM) -> dict:
     config = common.get_config()
     config.update_from_flattened_dict(TINY | changes)
     plain = build(config)
@@ -149,6 +172,7 @@ def compare(changes: dict, name: str) -> dict:
         return y, gradients
 
     mesh = mesh_of(name)
+    config.model.attention = attention
     sharded = build(config, mesh=mesh)
     y, gradients = outputs(plain, params)
     y_mesh, gradients_mesh = outputs(sharded, jax.device_put(params, param_shardings(sharded.abstract, mesh)))
@@ -234,7 +258,13 @@ def losses() -> dict:
     return found
 
 
-FIGURES = {"networks": networks, "full": lambda: networks(full=True), "losses": losses, "kept": kept}
+FIGURES = {
+    "networks": networks,
+    "full": lambda: networks(full=True),
+    "kernels": kernels,
+    "losses": losses,
+    "kept": kept,
+}
 
 if __name__ == "__main__":
     print(json.dumps(FIGURES[sys.argv[1]]()))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.parallel.meshes import LOSSES, cases
+from tests.parallel.meshes import KERNELS, LOSSES, cases
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,6 +35,16 @@ def test_a_mesh_changes_neither_output_nor_gradients(which, subtests):
         with subtests.test(case):
             assert found["output"] < 2e-6
             assert found["gradient"] < 2e-5
+
+
+@pytest.mark.full
+def test_kernels_on_a_mesh_compute_what_einsum_does_on_one_device(subtests):
+    kernels = run("kernels")
+    assert len(kernels) == 2 * len(KERNELS)
+    for case, found in kernels.items():
+        with subtests.test(case):
+            assert found["output"] < 1e-5
+            assert found["gradient"] < 1e-4
 
 
 @pytest.mark.full
