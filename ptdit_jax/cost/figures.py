@@ -53,7 +53,7 @@ IMAGES = COUNTER + "latents are pixels/8, one frame."
 VIDEOS = COUNTER + f"latents are pixels/8, {VIDEO_FRAMES} latent frames."
 MEMORY = (
     f"Batch 1 at {MEMORY_SIDE}x{MEMORY_SIDE} pixels; latents are pixels/8, a latent frame is {TIME_STRIDE} frames.  "
-    "float32 parameters, gradients, AdamW and one average, bfloat16 activations, block remat.  The paper says that "
+    "float32 parameters, AdamW and one average, bfloat16 activations and gradients, block remat.  The paper says that "
     "PT-DiT/XL trains at 288 frames (and at 2048x2048 pixels) on one accelerator of 64 GB.  Attention scores are "
     "arrays here; a kernel that never has them all would need less for full attention."
 )

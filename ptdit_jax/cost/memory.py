@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from jax.extend.core import Literal
 from ptdit_jax import config as rules
 from ptdit_jax import models
 from ptdit_jax.experiment.build import Experiment, build
+from ptdit_jax.models.layers import in_compute_dtype
 from ptdit_jax.models.stack import REMAT_POLICIES
 from ptdit_jax.training import denoising, optimizer
 from ptdit_jax.training.step import Draw, Loss
@@ -57,7 +58,7 @@ class Memory:
       parameters: float32.
       averages: of the parameters, one for each EMA decay.
       moments: of AdamW.
-      gradients: float32.
+      gradients: those of blocks in the dtype that they are computed in, others, and sums over micro-batches, float32.
       weights: what the backward pass keeps whatever the batch: weights in the compute dtype, masks.
       saved: by part, kept from the forward to the backward pass, a sample.
       offloaded: kept in the host's memory instead, a sample.
@@ -132,6 +133,7 @@ def policies(
     built, module = build(config), _labelled(config)
     arch, params = module.arch, nnx.to_pure_dict(nnx.split(module, nnx.Param)[1])
     size = _bytes(params)
+    collected = _collected(module, size)
     moments = _bytes(jax.eval_shape(optimizer.make_direction(config.optimizer).init, params))
     kept = {remat: _kept(config, built, module, remat) for remat in dict.fromkeys(("none", *names))}
     having = {"shifted": arch.groups}  # blocks that have a part, where not all do
@@ -145,7 +147,7 @@ def policies(
             parameters=size,
             averages=len(config.train.ema_decays) * size,
             moments=moments,
-            gradients=size,
+            gradients=collected if config.optimizer.accumulate == 1 else size,
             weights=kept[remat][1],
             saved={part: count for part, count in kept[remat][0].items() if part != HOST},
             offloaded=kept[remat][0].get(HOST, 0),
@@ -155,6 +157,20 @@ def policies(
         )
         for remat in names
     }
+
+
+def _collected(module: models.PTDiT, size: int) -> int:
+    """Bytes of the gradients of all parameters, `size` as they are stored, when the loop over blocks ends."""
+    graphdef, params = nnx.split(module, nnx.Param)
+
+    def blocks(params: nnx.State, cast: Callable[[nnx.Module], nnx.Module]) -> Any:
+        return [nnx.to_pure_dict(nnx.state(cast(block))) for block in nnx.merge(graphdef, params).blocks]
+
+    stored, computed = (
+        _bytes(jax.eval_shape(lambda params, cast=cast: blocks(params, cast), params))
+        for cast in (lambda block: block, in_compute_dtype)
+    )
+    return size - stored + computed
 
 
 class Named(nnx.Module):

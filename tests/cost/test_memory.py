@@ -97,6 +97,18 @@ def test_a_micro_batch_needs_memory_for_its_own_samples(policies):
     assert whole.total - micro.total + whole.averages == (BATCH - micro.samples) * whole.per_sample
 
 
+def test_gradients_of_blocks_are_in_the_compute_dtype_until_they_are_summed():
+    config = small()
+    config.model.compute_dtype = "bfloat16"
+    one = cost_memory.measure(config)
+    config.optimizer.accumulate = 2
+    summed = cost_memory.measure(config)
+    assert summed.gradients == summed.parameters
+    # Half the bytes of what Linears have; their kernels, not their biases, are kept once more, as narrow.
+    assert one.weights == summed.weights > 0
+    assert one.weights < one.parameters - one.gradients < 1.02 * one.weights
+
+
 def test_activations_grow_with_frames_as_the_network_says(policies):
     config = small()
     one, four = (
