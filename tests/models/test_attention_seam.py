@@ -1,6 +1,5 @@
 """Which implementation computes what, and that all of them compute the same."""
 
-import functools
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from ptdit_jax import models
 from ptdit_jax.models.attention import attend, choice, cudnn, resolve, seam, splash, tokens, windows
 from ptdit_jax.parallel.chips import Machine
 from tests.models import tiny
+from tests.models.interpreted import interpret
 
 ROOT = Path(__file__).parents[2]
 XL = {"head_width": 72, "dtype": "bfloat16"}
@@ -138,16 +138,9 @@ def test_who_computes_what(implementation, calls, monkeypatch):
     assert "".join(called) == calls
 
 
-def interpreted(monkeypatch):
-    """Let the kernels of TPUs run here."""
-    kernels = (splash, "splash_attention"), (tokens, "token_attention"), (windows, "window_attention")
-    for module, name in kernels:
-        monkeypatch.setattr(module, name, functools.partial(getattr(module, name), interpret=True))
-
-
 def test_a_network_computes_the_same_with_kernels(monkeypatch):
     """Proxies, injection, windows, shifted windows and text, padded, under remat and a scan, with gradients."""
-    interpreted(monkeypatch)
+    interpret(monkeypatch.setattr)
     results = []
     for attention in ("einsum", "pallas"):
         arch = tiny.architecture("text", attention=attention, remat="attention")

@@ -3,7 +3,6 @@
 python -m tests.parallel.meshes NAME    prints a JSON object {case: figures}
 """
 
-import functools
 import json
 import sys
 
@@ -16,10 +15,11 @@ from configs import c2i_digits, common
 from data_pipelines import make_loader
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import make_program
-from ptdit_jax.models.attention import choice, splash, tokens, windows
+from ptdit_jax.models.attention import choice
 from ptdit_jax.parallel.axes import AXES
 from ptdit_jax.parallel.mesh import make_mesh
 from ptdit_jax.parallel.rules import param_shardings
+from tests.models.interpreted import interpret
 from tests.models.tiny import FAST
 
 TINY = {
@@ -131,12 +131,7 @@ def kernels() -> dict:
 
     Windows of 4 tokens, shifted ones, and padding; keys that are proxies, and text of several lengths.
     """
-    for module, name in (
-        (splash, "splash_attention"),
-        (tokens, "token_attention"),
-        (windows, "window_attention"),
-    ):
-        setattr(module, name, functools.partial(getattr(module, name), interpret=True))
+    interpret()
     choice._PLATFORMS.clear()  # they run here
     text = {"model.condition": "text", "data.height": 14, "model.remat": "attention"}
     return {
