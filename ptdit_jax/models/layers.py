@@ -83,10 +83,12 @@ class Linear(nnx.Module):
 
 
 def in_compute_dtype(module: nnx.Module) -> nnx.Module:
-    """The module with the parameters of its Linears cast to the dtype that these compute in.
+    """A module with the kernels and biases of all its Linears cast from float32 to the dtype that these compute in.
 
-    It computes the same.  Stacked blocks are cast so before the loop over them: what a backward pass collects of each
-    block is then as narrow as it was computed, half of float32, and is cast back once all blocks are done.
+    It computes the same, to the bit.  Stacked blocks are cast so before the loop over them: what a backward pass
+    collects of each block is then as narrow as it was computed, half of float32 with bfloat16, and is cast back once
+    all blocks are done.  Meanwhile these parameters exist a second time, that narrow, also where nothing is
+    differentiated; a TPU's compiler would cast them before the loop anyway.  With float32 nothing changes.
     """
     dtypes = {path: node.dtype for path, node in nnx.iter_modules(module) if isinstance(node, Linear)}
 

@@ -70,7 +70,7 @@ def _read(module: Module, computation: Computation, name: str, user: Instruction
         return min(whole, sum(_read_by_users(module, inside, place) for place in places))
     if user.opcode in _SLICES and user.operands[0] == name:
         return min(whole, sum(array.bytes for array in user.arrays))
-    if user.opcode == "slice-start":  # of what it reads, the slice and a token
+    if user.opcode == "slice-start":  # its shape: (what it reads, the slice, a token)
         return min(whole, user.arrays[1].bytes)
     if user.opcode == "dynamic-update-slice" and user.operands[0] == name:
         return 0.0
