@@ -19,6 +19,7 @@ on_v5e="--topology v5e:2x2 --mesh context=4"
 on_v5p="--topology v5p:2x2x1 --batch-per-replica 1"
 plan image_v5e_context4 --config $image $on_v5e
 plan image_v5e_context4_pallas --config $image $kernels $on_v5e
+plan image_v5e_context4_splash --config $image ${kernels/pallas/splash} $on_v5e
 plan video_v5e_context4 --config $video $on_v5e
 plan video_v5e_context4_pallas --config $video $kernels $on_v5e
 plan image_v5p_replicated --config $image $on_v5p
