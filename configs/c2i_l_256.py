@@ -2,7 +2,7 @@
 
 launch/run.sh --config configs/c2i_l_256.py --config.data.path=FOLDER --config.mesh.fsdp=16
 .venv/bin/python -m ptdit_jax.plan --config configs/c2i_l_256.py --topology v5e:4x4 --mesh fsdp=16
-Planned: v5e:4x4: 2.1 of 16 GiB a chip; 2,000,000 steps take 1.4 days at least, 4.9 at 25% of peak
+Planned: v5e:4x4: 2.0 of 16 GiB a chip; 2,000,000 steps take 1.2 days at least, 4.9 at 25% of peak
 Reported: FID 9.40, sFID 6.17, IS 125.07, precision 0.68, recall 0.66; DiT-XL at 7M 9.62, 6.85, 121.50, 0.67, 0.67
 
 launch/run.sh --config configs/c2i_l_256.py:sit --config.data.path=FOLDER --config.mesh.fsdp=16 \

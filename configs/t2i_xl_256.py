@@ -2,7 +2,7 @@
 
 launch/run.sh --config configs/t2i_xl_256.py --config.data.path=SHARDS --config.mesh.fsdp=16
 .venv/bin/python -m ptdit_jax.plan --config configs/t2i_xl_256.py --topology v5e:16x16 --mesh fsdp=16
-Planned: v5e:16x16: 4.4 of 16 GiB a chip; 100,000 steps take 0.5 days at least, 1.8 at 25% of peak
+Planned: v5e:16x16: 4.2 of 16 GiB a chip; 100,000 steps take 0.4 days at least, 1.8 at 25% of peak
 Reported: T2I of all three stages, zero-shot FID-30K on MS-COCO 256x256: 15.70
 
 SHARDS is a folder of `launch/encode.sh --config configs/t2i_xl_256.py --config.text_encoder.path=T5 \

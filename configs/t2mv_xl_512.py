@@ -2,7 +2,7 @@
 
 launch/run.sh --config configs/t2mv_xl_512.py --config.data.path=SHARDS --config.mesh.fsdp=8 --config.mesh.context=2
 .venv/bin/python -m ptdit_jax.plan --config configs/t2mv_xl_512.py --topology v5e:16x16 --mesh fsdp=8,context=2
-Planned: v5e:16x16: 4.7 of 16 GiB a chip; 20,000 steps take 0.1 days at least, 0.4 at 25% of peak
+Planned: v5e:16x16: 4.5 of 16 GiB a chip; 20,000 steps take 0.1 days at least, 0.4 at 25% of peak
 Reported: no figure, pictures alone
 
 It starts from the run of t2i_xl_512.py.  SHARDS as in t2i_xl_256.py, of `--source multiview:FOLDER`, encoded with this
