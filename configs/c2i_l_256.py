@@ -8,7 +8,7 @@ Reported: FID 9.40, sFID 6.17, IS 125.07, precision 0.68, recall 0.66; DiT-XL at
 launch/run.sh --config configs/c2i_l_256.py:sit --config.data.path=FOLDER --config.mesh.fsdp=16 \
     --workdir runs/c2i_l_256_sit
 .venv/bin/python -m ptdit_jax.plan --config configs/c2i_l_256.py:sit --topology v5e:4x4 --mesh fsdp=16
-Planned: v5e:4x4: 2.1 of 16 GiB a chip; 2,000,000 steps take 1.4 days at least, 4.9 at 25% of peak
+Planned: v5e:4x4: 2.0 of 16 GiB a chip; 2,000,000 steps take 1.2 days at least, 4.9 at 25% of peak
 Reported: cost alone, 693 M parameters and 82.64 G multiply-accumulates
 
 FOLDER as in c2i_s_256.py; the width is inferred from the cost (docs/variants.md), and of the two recipes the reviews do

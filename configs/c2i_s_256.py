@@ -2,12 +2,12 @@
 
 launch/run.sh --config configs/c2i_s_256.py --config.data.path=FOLDER
 .venv/bin/python -m ptdit_jax.plan --config configs/c2i_s_256.py --topology v5e:4x4
-Planned: v5e:4x4: 4.0 of 16 GiB a chip; 400,000 steps take 0.1 days at least, 0.1 at 25% of peak
+Planned: v5e:4x4: 4.1 of 16 GiB a chip; 400,000 steps take 0.1 days at least, 0.1 at 25% of peak
 Reported: FID-50K after 400k steps without guidance 65.86, DiT-S 68.40; with guidance 6 and 50 steps (Table 2) 19.30
 
 launch/run.sh --config configs/c2i_s_256.py:sit --config.data.path=FOLDER --workdir runs/c2i_s_256_sit
 .venv/bin/python -m ptdit_jax.plan --config configs/c2i_s_256.py:sit --topology v5e:4x4
-Planned: v5e:4x4: 4.0 of 16 GiB a chip; 400,000 steps take 0.1 days at least, 0.1 at 25% of peak
+Planned: v5e:4x4: 4.1 of 16 GiB a chip; 400,000 steps take 0.1 days at least, 0.1 at 25% of peak
 Reported: FID-50K after 400k steps without guidance 55.05, SiT-S 58.61, DAM-S 53.57
 
 FOLDER holds latents (N, 4, 32, 32) times 0.18215 and labels, see `data_pipelines/folders.py`; 32.5 M parameters,
