@@ -9,7 +9,7 @@ are decided; and the reverse.  One set of weights in each, `compression.by_time`
 What digits cannot show: scans of 16x16 pixels are enlarged ones of 8x8 and have no more detail, and of 64 tokens
 attention is a small part of the arithmetic, so that a ratio changes little of the cost.
 
-On one core of a busy machine each of the 12 runs took 10 minutes; `quick`, one seed and a fifth of the steps, 13 in all.
+On one core of a busy machine each of the 12 runs took 10 minutes; `quick`, one seed and a fifth of the steps, 13.
 """
 
 from collections.abc import Iterator
