@@ -17,13 +17,14 @@ _FREE = frozenset(
     }
     | {"opt-barrier", "while", "conditional", "call", "add-dependency", "domain"}
 )
+_ALLOCATES = 'custom_call_target="AllocateBuffer"'  # names memory that a loop will fill, and writes nothing
 _SLICES = ("dynamic-slice", "slice", "gather")
 
 
 def traffic(module: Module, computation: Computation, instruction: Instruction) -> float:
     """Bytes an instruction of a scheduled computation reads from and writes to main memory (HBM)."""
     opcode = instruction.opcode
-    if opcode in _FREE or opcode.endswith("-update"):
+    if opcode in _FREE or opcode.endswith("-update") or _ALLOCATES in instruction.attributes:
         return 0.0
     written = 0.0 if opcode.endswith("-start") else _written(module, computation, instruction)
     if opcode.endswith("-done"):  # what it read was counted when it started
@@ -78,10 +79,19 @@ def _read(module: Module, computation: Computation, name: str, user: Instruction
 
 
 def _read_by_users(module: Module, computation: Computation, name: str) -> float:
-    total = 0.0
+    total = float(_hbm(computation, name)) if name == computation.root else 0.0
     for user in computation.users(name):
-        if user.opcode == "bitcast":
+        if _passes_on(module, name, user):
             total += _read_by_users(module, computation, user.name)
         else:
             total += _read(module, computation, name, user)
     return total
+
+
+def _passes_on(module: Module, name: str, user: Instruction) -> bool:
+    """Whether an instruction inside a fusion is `name` by another shape, as a fusion of a bitcast alone is."""
+    if user.opcode != "fusion":
+        return user.opcode == "bitcast"
+    inside = module.computations[user.called("calls")[0]]
+    source = inside.behind(inside.root, "bitcast")
+    return source.opcode == "parameter" and user.operands[int(source.argument)] == name

@@ -44,6 +44,39 @@ def test_slices_that_are_read_ahead_count_as_what_is_read():
     assert hlo_cost.program_cost(program(body)).traffic == 72 * 4608 * 2
 
 
+def test_what_a_fusion_passes_to_a_fusion_inside_is_read():
+    """A product whose operand has another shape there, by a fusion that is a bitcast alone, as libtpu writes it."""
+    rest = """
+%reshaped (x: bf16[16,256,64]) -> bf16[4096,64] {
+  %x = bf16[16,256,64]{2,1,0} parameter(0)
+  ROOT %flat = bf16[4096,64]{1,0} bitcast(%x)
+}
+
+%product (x: bf16[16,256,64], w: bf16[64,32]) -> bf16[4096,32] {
+  %x = bf16[16,256,64]{2,1,0} parameter(0)
+  %w = bf16[64,32]{1,0:S(1)} parameter(1)
+  %inner = bf16[4096,64]{1,0} fusion(%x), kind=kLoop, calls=%reshaped
+  ROOT %y = bf16[4096,32]{1,0:S(1)} convolution(%inner, %w), dim_labels=bf_io->bf
+}
+"""
+    body = """
+        %x = bf16[16,256,64]{2,1,0} parameter(0)
+        %w = bf16[64,32]{1,0:S(1)} parameter(1)
+        %y = bf16[4096,32]{1,0:S(1)} fusion(%x, %w), kind=kOutput, calls=%product
+    """
+    assert hlo_cost.program_cost(program(body, rest)).traffic == 4096 * 64 * 2
+
+
+def test_memory_that_is_only_named_is_not_written():
+    """What a loop will fill."""
+    body = """
+        %p = f32[8]{0} parameter(0)
+        %room = bf16[28,4096,1152]{2,1,0} custom-call(), custom_call_target="AllocateBuffer"
+        %q = f32[8]{0} negate(%p)
+    """
+    assert hlo_cost.program_cost(program(body)).traffic == 2 * 8 * 4
+
+
 @pytest.mark.parametrize(
     ("lhs", "rhs", "out", "attributes", "macs"),
     [
