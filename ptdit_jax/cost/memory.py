@@ -187,8 +187,10 @@ class Named(nnx.Module):
 
 
 def _labelled(config: Any) -> models.PTDiT:
-    """The abstract network of a config with every submodule of its blocks named."""
+    """The abstract network of a config with every submodule of its blocks named, and blocks that keep everything."""
     window, _ = rules.layout(config)
+    config = copy.deepcopy(config)
+    config.model.remat = "none"
 
     def create() -> models.PTDiT:
         network = models.create(

@@ -11,7 +11,8 @@ from flax import nnx
 
 from ptdit_jax.models.attention import CrossAttention
 from ptdit_jax.models.conditioning import AdaLNSingle, AdaLNZero
-from ptdit_jax.models.layers import MLP, Linear, gated, modulated_norm, zeros
+from ptdit_jax.models.feed_forward import MLP, feed_forward
+from ptdit_jax.models.layers import Linear, gated, modulated_norm, zeros
 from ptdit_jax.models.proxy import GIIM
 from ptdit_jax.models.variants import Architecture
 from ptdit_jax.models.window import WindowAttention, Windowing
@@ -30,7 +31,7 @@ class PTBlock(nnx.Module):
         width, heads, dtype = arch.width, arch.heads, jnp.dtype(arch.compute_dtype)
         has = {"proxy": arch.giim, "injection": arch.giim, "injection_kv": arch.giim, "window": arch.tcm}
         has |= {"shift": shifted, "mlp": True}
-        self.dtype = dtype
+        self.dtype, self.remat = dtype, arch.remat
         if arch.adaln == "single":
             self.modulation = AdaLNSingle(width, tuple(p for p in has if has[p]), rngs=rngs)
         else:
@@ -119,8 +120,9 @@ class PTBlock(nnx.Module):
         if self.text_attention is not None:  # step 5
             z = z + attend_text(self.text_attention, z, text, text_mask)
 
-        shift, scale, gate = modulation["mlp"]  # step 6
-        return z + gated(self.mlp(modulated_norm(z, shift, scale, self.dtype)), gate), update
+        return z + feed_forward(
+            self.mlp, z, modulation["mlp"], dtype=self.dtype, remat=self.remat
+        ), update  # step 6
 
 
 def attend_text(

@@ -1,4 +1,4 @@
-"""Layers shared by every network: named-axis Linears, the norm, the modulation and the MLP.
+"""Layers shared by every network: named-axis Linears, the norm and the modulation.
 
 Shapes: D width, H heads, d head width, `...` any leading axes.
 Logical axis names (`ptdit_jax.parallel.axes` maps them to mesh axes): "embed" D, "heads" H, "mlp" the hidden width.
@@ -132,16 +132,3 @@ def gated(x: jax.Array, gate: jax.Array | None) -> jax.Array:
 def per_sample(vector: jax.Array, like: jax.Array) -> jax.Array:
     """(B, D) -> (B, 1, ..., 1, D), to broadcast over the tokens of `like` (B, ..., D)."""
     return vector.reshape(vector.shape[0], *([1] * (like.ndim - 2)), vector.shape[-1])
-
-
-class MLP(nnx.Module):
-    """W2·gelu_tanh(W1·x), width -> hidden -> width (step 6 of the block)."""
-
-    def __init__(self, width: int, hidden: int, *, dtype, rngs: nnx.Rngs):
-        self.up = Linear(width, hidden, ("embed", "mlp"), dtype=dtype, rngs=rngs)
-        self.down = Linear(hidden, width, ("mlp", "embed"), dtype=dtype, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """x (..., D) -> (..., D)."""
-        x = nnx.gelu(self.up(x), approximate=True)  # (..., 4D)
-        return self.down(x)  # (..., D)

@@ -27,6 +27,11 @@ REMAT_POLICIES = {
 }
 
 
+def computes_again(remat: str) -> bool:
+    """Whether a backward pass under this policy keeps none of a block's products but those of attention."""
+    return remat in ("block", "attention", "offload")
+
+
 def stack_blocks(make: Callable[[nnx.Rngs], nnx.Module], count: int, rngs: nnx.Rngs) -> nnx.Module:
     """`count` blocks as one module whose parameters have a leading axis, logical name "layers"."""
 

@@ -38,7 +38,7 @@ def filled(sizes: Mapping[str, int], devices: int) -> dict[str, int]:
     return {axis: devices // fixed if size == -1 else size for axis, size in sizes.items()}
 
 
-def whole(param: nnx.Param, dtype=None) -> jax.Array:
+def whole(param: nnx.Variable, dtype=None) -> jax.Array:
     """A parameter, cast to `dtype`, with the features that fsdp and context split gathered from all devices.
 
     The gather's transpose adds the gradients of all devices and leaves each its share (ZeRO, arXiv 1910.02054).
@@ -64,10 +64,21 @@ def reduce_tensor(y: jax.Array, kernel: nnx.Param) -> jax.Array:
     return jax.lax.psum(y, TENSOR) if split else y
 
 
-def declared(param: nnx.Param) -> tuple[tuple[int, ...], tuple[str | None, ...]]:
+def declared(param: nnx.Variable) -> tuple[tuple[int, ...], tuple[str | None, ...]]:
     """Shape and logical axes of a parameter on one device, as `models.layers.parameter` was called with them."""
     shape = param.get_metadata("whole_shape")
     return shape, tuple(param.get_metadata("out_sharding"))[-len(shape) :]
+
+
+def varying(x: jax.Array) -> frozenset[str]:
+    """Mesh axes along which devices have other values of an array inside `jax.shard_map`; none outside."""
+    return jax.typeof(x).manual_axis_type.varying
+
+
+def as_varying(x: jax.Array, axes: frozenset[str]) -> jax.Array:
+    """x, marked as different along these mesh axes too: its gradient is summed over them here."""
+    missing = axes - varying(x)
+    return jax.lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
 
 
 def _used(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from ptdit_jax import config as rules
 from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import Memory, compile_step, make_program, out_of_memory
 from ptdit_jax.models.attention import attention
+from ptdit_jax.models.feed_forward import feed_forward
 from ptdit_jax.parallel import chips, topology
 from ptdit_jax.parallel.axes import RULES, TENSOR, whole
 from ptdit_jax.parallel.chips import GIB, Chip
@@ -112,6 +113,9 @@ def purpose_of(collective: Collective) -> str:
     is_sum = collective.kind in ("all-reduce", "reduce-scatter")
     inside = "shard_map" in collective.op_name
     backward = "transpose(" in collective.op_name and "rematted_computation" not in collective.op_name
+    # This one's own backward pass has no other place than its call, and exchanges nothing but parameters there.
+    if collective.function == feed_forward.__qualname__ and set(collective.axes) != {TENSOR}:
+        return "parameters" if collective.op_name.endswith("all_gather") else "gradients"
     # Replicas have different samples and share nothing of these.  A TPU takes a sum apart, into parts of the product
     # before it that go round, or into a sum of shares and a gather.
     if collective.function == whole.__qualname__ or (inside and set(collective.axes) & set(RULES["batch"])):

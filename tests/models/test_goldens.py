@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ptdit_jax.convert import layouts
-from ptdit_jax.models import attention, block, layers
+from ptdit_jax.models import attention, block, feed_forward, layers
 from ptdit_jax.models.window import merge
 from tests.models import tiny
 from tests.models.golden import Golden
@@ -44,7 +44,7 @@ def recorded(golden):
     with pytest.MonkeyPatch.context() as patch:
         record(patch, attention.SelfAttention, "self")
         record(patch, attention.CrossAttention, "cross")
-        record(patch, layers.MLP, "mlp")
+        record(patch, feed_forward.MLP, "mlp")
         record(patch, layers.Linear, "linear")
         record(patch, block.PTBlock, "block")
         return run(golden.model, *golden.inputs())

@@ -11,6 +11,7 @@ import pytest
 
 from ptdit_jax.experiment.program import Memory, out_of_memory
 from ptdit_jax.models.attention import attention
+from ptdit_jax.models.feed_forward import feed_forward
 from ptdit_jax.parallel.axes import AXES, whole
 from ptdit_jax.parallel.chips import CHIPS
 from ptdit_jax.plan import __main__ as plan
@@ -214,6 +215,30 @@ def test_rank_puts_what_fits_first_and_the_smallest_bound_before_others():
             whole.__qualname__,
             1e6,
             "gradients",
+        ),
+        (
+            "all-gather",
+            ("context",),
+            "transpose(jvp())/shard_map/checkpoint/jvp()/all_gather",
+            feed_forward.__qualname__,
+            1e6,
+            "parameters",
+        ),
+        (
+            "reduce-scatter",
+            ("context",),
+            "transpose(jvp())/shard_map/checkpoint/transpose(jvp())/reduce_scatter",
+            feed_forward.__qualname__,
+            1e6,
+            "gradients",
+        ),
+        (
+            "all-reduce",
+            ("tensor",),
+            "transpose(jvp())/shard_map/checkpoint/transpose(jvp())/psum_invariant",
+            feed_forward.__qualname__,
+            1e6,
+            "activations",
         ),
         ("all-gather", ("context",), "jvp()/shard_map/all_gather", "Windowing.gather", 1e6, "activations"),
         (

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from ptdit_jax.parallel.axes import as_varying, varying
+
 Kernel = Callable[..., jax.Array]
 
 
@@ -26,9 +28,9 @@ def run_local(kernel: Kernel, q: jax.Array, k: jax.Array, v: jax.Array, ids: Any
       v: see there.
       ids: arrays of integers, or None.
     """
-    axes = frozenset().union(*(_varying(x) for x in jax.tree.leaves((q, k, v, ids))))
+    axes = frozenset().union(*(varying(x) for x in jax.tree.leaves((q, k, v, ids))))
     # Where an argument is the same on some devices its gradient is a sum over them: the transpose of this cast.
-    arrays, ids = jax.tree.map(lambda x: _as_varying(x, axes), ((q, k, v), ids))
+    arrays, ids = jax.tree.map(lambda x: as_varying(x, axes), ((q, k, v), ids))
     return _run(kernel, _How(axes, _precision(q.dtype)), arrays, ids)
 
 
@@ -75,17 +77,7 @@ def _unchecked(function: Callable, how: _How, *arguments: Any) -> Any:
 
     spec = PartitionSpec()
     results = jax.shard_map(unmarked, in_specs=spec, out_specs=spec, check_vma=False)(*arguments)
-    return jax.tree.map(lambda x: _as_varying(x, how.axes), results)
-
-
-def _varying(x: jax.Array) -> frozenset[str]:
-    """Mesh axes of `shard_map` along which devices have other values."""
-    return jax.typeof(x).manual_axis_type.varying
-
-
-def _as_varying(x: jax.Array, axes: frozenset[str]) -> jax.Array:
-    missing = axes - _varying(x)
-    return jax.lax.pcast(x, tuple(sorted(missing)), to="varying") if missing else x
+    return jax.tree.map(lambda x: as_varying(x, how.axes), results)
 
 
 def _precision(dtype: Any) -> str:

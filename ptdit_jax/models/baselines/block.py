@@ -12,7 +12,8 @@ from flax import nnx
 from ptdit_jax.models.attention import Attention, CrossAttention
 from ptdit_jax.models.block import attend_text
 from ptdit_jax.models.conditioning import AdaLNSingle, AdaLNZero
-from ptdit_jax.models.layers import MLP, gated, modulated_norm, zeros
+from ptdit_jax.models.feed_forward import MLP, feed_forward
+from ptdit_jax.models.layers import gated, modulated_norm, zeros
 from ptdit_jax.models.variants import Architecture
 from ptdit_jax.models.window import Windowing
 
@@ -41,7 +42,7 @@ class BaselineBlock(nnx.Module):
         width, heads, dtype = arch.width, arch.heads, jnp.dtype(arch.compute_dtype)
         options: dict[str, Any] = {"dtype": dtype, "rngs": rngs, **arch.attention_options}
         modulation = AdaLNSingle if arch.adaln == "single" else AdaLNZero
-        self.dtype = dtype
+        self.dtype, self.remat = dtype, arch.remat
         # Parts are named as PT-DiT's: "window" is the first attention, "shift" the second.
         parts = ("window", "mlp") if temporal is None else ("window", "shift", "mlp")
         self.modulation = modulation(width, parts, rngs=rngs)
@@ -70,5 +71,4 @@ class BaselineBlock(nnx.Module):
                 z = z + gated(mixer(modulated_norm(z, shift, scale, self.dtype), layout), gate)
         if self.text_attention is not None:
             z = z + attend_text(self.text_attention, z, text, text_mask)
-        shift, scale, gate = modulation["mlp"]
-        return z + gated(self.mlp(modulated_norm(z, shift, scale, self.dtype)), gate)
+        return z + feed_forward(self.mlp, z, modulation["mlp"], dtype=self.dtype, remat=self.remat)
