@@ -6,7 +6,8 @@ Latents of S x S are pictures of 8·S pixels, with the window of that size (Sec.
 is float32, as in training on a CPU.  FLOPs are those by which `train` tells its utilisation: two a multiply-accumulate
 of the network's matrix products, the backward pass counted as two forward ones, and nothing for what `--remat`
 computes again.  Times are medians.  The peak is the best of square products of several sizes, timed before all and
-once more after; a peak that moved by more than a tenth says that the machine was not idle.
+once more after; a peak that moved by more than a tenth says that the machine was not idle.  The last column is the
+share if the network's own products, each timed by itself, were all that it did (`benchmarks.products`).
 
 It uses the cores that the process may: `taskset -c 0,1` for two.  docs/speed.md has more.
 """
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 
 from benchmarks import light_build
 from benchmarks.light_table import table
+from benchmarks.products import products_of, seconds_alone
 from benchmarks.timing import matrix_peak, median_seconds
 from configs import t2i_xl_256
 from ptdit_jax.parallel import chips
@@ -29,7 +31,7 @@ from ptdit_jax.processes import environment
 BATCHES = {32: 8, 64: 2, 128: 1}  # samples by latents: about the same number of tokens each
 SIDES, SMALL_SIDES = (1024, 2048, 4096), (128, 256)  # of the matrices of the peak
 SMALL = {"variant": "custom", "depth": 2, "width": 32, "heads": 4, "text_dim": 16, "text_length": 8}
-HEADER = ("latents", "tokens", "window", "batch", "pass", "ms", "GFLOP/s", "of peak")
+HEADER = ("latents", "tokens", "window", "batch", "pass", "ms", "GFLOP/s", "of peak", "products alone")
 
 
 def config_of(side: int, remat: str, unroll: int, small: bool) -> Any:
@@ -56,7 +58,8 @@ def measure(config: Any, batch: int, seconds: float) -> list[dict[str, Any]]:
       seconds: of calls of each at least.
 
     Returns:
-      For both passes: latents, tokens, window, batch, pass, ms, flops (of a call) and flops_per_second.
+      For both passes: latents, tokens, window, batch, pass, ms, flops (of a call), flops_per_second, and alone, the
+      FLOP/s of its products by themselves.
     """
     built = light_build.build(config, "cpu")
     params_key, batch_key = jax.random.split(jax.random.key(0))
@@ -76,9 +79,11 @@ def measure(config: Any, batch: int, seconds: float) -> list[dict[str, Any]]:
         jax.block_until_ready(compiled(params, given))
         median, _ = median_seconds(lambda compiled=compiled: compiled(params, given), seconds)
         flops = 2 * factor * built.macs * batch
+        alone = seconds_alone(products_of(function, params, given), seconds / 50)
         grid, window = built.layout.grid, built.layout.window
         row = {"latents": config.data.height, "tokens": grid, "window": window, "batch": batch, "pass": name}
-        rows.append(row | {"ms": 1e3 * median, "flops": flops, "flops_per_second": flops / median})
+        speeds = {"flops_per_second": flops / median, "alone": flops / alone}
+        rows.append(row | {"ms": 1e3 * median, "flops": flops, **speeds})
     return rows
 
 
@@ -88,7 +93,13 @@ def cells(row: dict[str, Any], peak: float) -> list[str]:
     tokens = "x".join(map(str, row["tokens"][1:]))
     window = "x".join(map(str, row["window"]))
     text = [f"{row['latents']}x{row['latents']}", tokens, window, str(row["batch"]), row["pass"]]
-    return [*text, f"{row['ms']:.1f}", f"{speed / 1e9:.1f}", f"{speed / peak:.1%}"]
+    return [
+        *text,
+        f"{row['ms']:.1f}",
+        f"{speed / 1e9:.1f}",
+        f"{speed / peak:.1%}",
+        f"{row['alone'] / peak:.1%}",
+    ]
 
 
 def main(argv: list[str]) -> int:
