@@ -6,7 +6,8 @@ At batch 1, condition and null condition together: the step that `ptdit_jax.samp
 DiT-S/2, and the module of an exported folder (`ptdit_jax/convert/export`) in PyTorch, with random weights of the same
 shapes.  In each of `--rounds` all three do one step of Euler, so that what else the machine does meets all alike; a
 time is the least of them, a ratio one of these times.  All use the cores that the process may: `taskset -c 0` for one.
-With `--processor-time` a time is that of the process, for a machine that is not idle; use one core then.
+With `--processor-time` a time is that of the process, for a machine that is not idle; use one core then.  "products
+alone" are PT-DiT's own matrix products, each timed by itself by the clock (`benchmarks.products`).
 """
 
 import argparse
@@ -18,9 +19,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 
+from benchmarks.products import products_of, seconds_alone
 from configs import common
 from ptdit_jax import cli, files
 from ptdit_jax import config as rules
@@ -40,6 +43,7 @@ OURS, FULL, TORCH = NAMES = ("PT-DiT/S-Class", "DiT-S/2", "PT-DiT/S-Class, PyTor
 FAMILIES = {OURS: ("ptdit", "S-Class"), FULL: ("dit", "S")}
 ASKED = {FULL: 1.0, TORCH: 1.5}  # speed over these that the project asks of itself
 LABEL, SCALE = 207, 4.0
+PRODUCT_SECONDS = 0.1  # of calls of one product
 Step = Callable[[], None]
 
 
@@ -56,8 +60,8 @@ def config_of(name: str, side: int, unroll: int) -> Any:
     return config
 
 
-def ours(config: Any) -> tuple[Step, float]:
-    """A step of Euler, again and again from the same noise, and the seconds that it took to compile."""
+def ours(config: Any) -> tuple[Step, float, float]:
+    """A step of Euler, again from the same noise each time; seconds to compile it, and of its products by themselves."""
     mesh = make_mesh({"data": 1}, environment.devices()[:1])
     experiment = build(config, mesh=mesh)
     params = jax.jit(experiment.init)(jax.random.key(0))
@@ -79,7 +83,14 @@ def ours(config: Any) -> tuple[Step, float]:
         nonlocal state
         state = jax.block_until_ready(step(state, 0, steps.rows[0]))
 
-    return call, seconds
+    def network(params: Any, x: jax.Array, keys: jax.Array) -> jax.Array:
+        both = jnp.array([LABEL, config.model.classes])
+        return experiment.network(params, x, jnp.full(2, 0.5), both, keys)
+
+    x = jax.ShapeDtypeStruct((2, *experiment.shape), np.float32)
+    pair = jax.eval_shape(lambda: generate.sample_keys(0, np.repeat(labels, 2), experiment.prng))
+    alone = seconds_alone(products_of(network, params, x, pair), PRODUCT_SECONDS)
+    return call, seconds, alone
 
 
 def exported(config: Any) -> Step:
@@ -105,9 +116,9 @@ def exported(config: Any) -> Step:
 def measure(side: int, rounds: int, unroll: int, clock: Callable[[], float], bar: Bar) -> dict[str, Any]:
     """Seconds of a step of each at `side` x `side` tokens, the least and the median of the rounds."""
     calls: dict[str, Step] = {}
-    compiled = {}
+    compiled, alone = {}, {}
     for name in FAMILIES:
-        calls[name], compiled[name] = ours(config_of(name, side, unroll))
+        calls[name], compiled[name], alone[name] = ours(config_of(name, side, unroll))
     calls[TORCH] = exported(config_of(OURS, side, unroll))
     times: dict[str, list[float]] = {name: [] for name in NAMES}
     for call in calls.values():
@@ -120,7 +131,8 @@ def measure(side: int, rounds: int, unroll: int, clock: Callable[[], float], bar
         bar.update()
     least = {name: min(seconds) for name, seconds in times.items()}
     medians = {name: float(np.median(seconds)) for name, seconds in times.items()}
-    return {"side": side, "seconds": least, "median_seconds": medians, "compile_seconds": compiled}
+    found = {"side": side, "seconds": least, "median_seconds": medians}
+    return found | {"compile_seconds": compiled, "products_seconds": alone}
 
 
 def row_of(found: dict[str, Any]) -> list[str]:
@@ -130,6 +142,7 @@ def row_of(found: dict[str, Any]) -> list[str]:
     for name, asked in ASKED.items():
         ratio, median = (seconds[name] / seconds[OURS] for seconds in (least, medians))
         cells.append(f"{ratio:.2f}x, {median:.2f}x (over {asked:g})")
+    cells.append(f"{1e3 * found['products_seconds'][OURS]:.0f}")
     steps = common.get_config().sampling.steps
     return [*cells, f"{steps * least[OURS]:.1f}", f"{found['compile_seconds'][OURS]:.0f}"]
 
@@ -165,6 +178,7 @@ def main(argv: list[str]) -> int:
         "tokens",
         *NAMES,
         *(f"over {name}" for name in ASKED),
+        "products alone",
         f"s a picture, {steps} steps",
         "s to compile",
     ]
