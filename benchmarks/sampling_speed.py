@@ -61,7 +61,7 @@ def config_of(name: str, side: int, unroll: int) -> Any:
 
 
 def ours(config: Any) -> tuple[Step, float, float]:
-    """A step of Euler, again from the same noise each time; seconds to compile it, and of its products by themselves."""
+    """A step of Euler, always from the same noise; seconds to compile it, and of its products by themselves."""
     mesh = make_mesh({"data": 1}, environment.devices()[:1])
     experiment = build(config, mesh=mesh)
     params = jax.jit(experiment.init)(jax.random.key(0))
