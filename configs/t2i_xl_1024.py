@@ -2,7 +2,7 @@
 
 launch/run.sh --config configs/t2i_xl_1024.py --config.data.path=SHARDS --config.mesh.fsdp=16
 .venv/bin/python -m ptdit_jax.plan --config configs/t2i_xl_1024.py --topology v5e:16x16 --mesh fsdp=16
-Planned: v5e:16x16: 3.5 of 16 GiB a chip; 50,000 steps take 0.2 days at least, 0.7 at 25% of peak
+Planned: v5e:16x16: 3.5 of 16 GiB a chip; 50,000 steps take 0.2 days at least, 0.6 at 25% of peak
 Reported: T2I of all three stages, zero-shot FID-30K on MS-COCO 256x256: 15.70
 
 It starts from the run of t2i_xl_512.py; SHARDS as in t2i_xl_256.py, encoded with this config.  The released weights,

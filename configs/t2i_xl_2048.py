@@ -4,7 +4,7 @@ launch/run.sh --config configs/t2i_xl_2048.py --config.data.path=SHARDS --config
     --config.data.batch=64
 .venv/bin/python -m ptdit_jax.plan --config configs/t2i_xl_2048.py --topology v5e:16x16 --mesh fsdp=4,context=4 \
     --batch 64
-Planned: v5e:16x16: 2.7 of 16 GiB a chip; 50,000 steps take 0.1 days at least, 0.3 at 25% of peak
+Planned: v5e:16x16: 2.6 of 16 GiB a chip; 50,000 steps take 0.1 days at least, 0.3 at 25% of peak
 Reported: memory alone, 64 GB suffice for one sample
 
 The paper trains no such stage to the end: steps are those of T2I 3, and the batch is that of one replica, 1, of which a

@@ -2,7 +2,7 @@
 
 launch/run.sh --config configs/t2v_xl_512.py --config.data.path=SHARDS --config.mesh.fsdp=16
 .venv/bin/python -m ptdit_jax.plan --config configs/t2v_xl_512.py --topology v5e:16x16 --mesh fsdp=16
-Planned: v5e:16x16: 8.1 of 16 GiB a chip; 50,000 steps take 0.5 days at least, 2.0 at 25% of peak
+Planned: v5e:16x16: 7.5 of 16 GiB a chip; 50,000 steps take 0.5 days at least, 1.9 at 25% of peak
 Reported: T2V of both stages, UCF-101: FVD 384.03, IS 35.19, FID 51.95; MSR-VTT: FVD 375.23, CLIPSIM 0.2349
 
 It starts from the run of t2v_xl_256.py; SHARDS as there, encoded with this config.
