@@ -4,7 +4,7 @@ Shapes: B batch, N tokens of a sample, D width, K hidden features of one part, `
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from ptdit_jax.models.layers import Linear, gated, modulated_norm
 from ptdit_jax.models.stack import computes_again
 from ptdit_jax.parallel.axes import as_varying, declared, reduce_tensor, varying, whole
 
-Modulation = tuple[jax.Array | None, jax.Array | None, jax.Array | None]
+Vectors = tuple[jax.Array | None, jax.Array | None, jax.Array | None]
 
 
 class MLP(nnx.Module):
@@ -30,7 +30,7 @@ class MLP(nnx.Module):
         return self.down(x)  # (..., D)
 
 
-def feed_forward(mlp: MLP, z: jax.Array, modulation: Modulation, *, dtype: Any, remat: str) -> jax.Array:
+def feed_forward(mlp: MLP, z: jax.Array, modulation: Vectors, *, dtype: Any, remat: str) -> jax.Array:
     """gate·MLP(LN(z)·(1+scale)+shift), what step 6 of a block adds to z: (B, ..., D) -> (B, ..., D).
 
     Where `remat` has a block computed again and a sample has at least D/2 tokens here, the backward pass is that of
@@ -47,36 +47,44 @@ def feed_forward(mlp: MLP, z: jax.Array, modulation: Modulation, *, dtype: Any, 
     width = z.shape[-1]
     if not computes_again(remat) or 2 * z.size < z.shape[0] * width**2:
         return _plain(mlp, z, modulation, dtype)
-    return _remat(nnx.graphdef(mlp), dtype, nnx.state(mlp), z, modulation)
+    precision = getattr(jax.config, "jax_default_matmul_precision")  # noqa: B009  # its type is not declared
+    return _remat(_How(nnx.graphdef(mlp), dtype, precision), nnx.state(mlp), z, modulation)
 
 
-def _plain(mlp: MLP, z: jax.Array, modulation: Modulation, dtype: Any) -> jax.Array:
+class _How(NamedTuple):
+    graph: Any
+    dtype: Any
+    precision: str | None
+
+
+def _plain(mlp: MLP, z: jax.Array, modulation: Vectors, dtype: Any) -> jax.Array:
     shift, scale, gate = modulation
     return gated(mlp(modulated_norm(z, shift, scale, dtype)), gate)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _remat(graph: Any, dtype: Any, params: Any, z: jax.Array, modulation: Modulation) -> jax.Array:
-    return _plain(nnx.merge(graph, params), z, modulation, dtype)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _remat(how: _How, params: Any, z: jax.Array, modulation: Vectors) -> jax.Array:
+    return _plain(nnx.merge(how.graph, params), z, modulation, how.dtype)
 
 
-def _forward(
-    graph: Any, dtype: Any, params: Any, z: jax.Array, modulation: Modulation
-) -> tuple[jax.Array, Any]:
-    return _plain(nnx.merge(graph, params), z, modulation, dtype), (params, z, modulation)
+def _forward(how: _How, params: Any, z: jax.Array, modulation: Vectors) -> tuple[jax.Array, Any]:
+    return _plain(nnx.merge(how.graph, params), z, modulation, how.dtype), (params, z, modulation)
 
 
-def _backward(graph: Any, dtype: Any, kept: Any, gradient: jax.Array) -> Any:
-    def again(params: Any, z: jax.Array, modulation: Modulation) -> jax.Array:
-        return _by_parts(nnx.merge(graph, params), z, modulation, dtype)
+def _backward(how: _How, kept: Any, gradient: jax.Array) -> Any:
+    def again(params: Any, z: jax.Array, modulation: Vectors) -> jax.Array:
+        return _by_parts(nnx.merge(how.graph, params), z, modulation, how.dtype)
 
-    return jax.vjp(again, *kept)[1](gradient)
+    with jax.default_matmul_precision(
+        how.precision
+    ):  # it is traced later, and not in the context of the call
+        return jax.vjp(again, *kept)[1](gradient)
 
 
 _remat.defvjp(_forward, _backward)
 
 
-def _by_parts(mlp: MLP, z: jax.Array, modulation: Modulation, dtype: Any) -> jax.Array:
+def _by_parts(mlp: MLP, z: jax.Array, modulation: Vectors, dtype: Any) -> jax.Array:
     """`_plain` with the gate in the second matrix, a part of the hidden features after the other.
 
     gate·(h·W2) = h·(W2·gate): the gate's gradient is a sum over h^T·dz, which the gradient of W2 needs anyway, and no

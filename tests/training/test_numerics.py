@@ -19,16 +19,19 @@ STORED = {"prng": "threefry2x32", "default_dtype": "float32", "matmul_precision"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "meant", "surrounding"),
+    ("wanted", "meant", "surrounding", "remat"),
     [
-        ("default", "DEFAULT", "float32"),
-        ("tensorfloat32", "HIGH", "bfloat16"),
-        ("float32", "HIGHEST", "bfloat16"),
+        ("default", "DEFAULT", "float32", "none"),
+        ("tensorfloat32", "HIGH", "bfloat16", "none"),
+        ("float32", "HIGHEST", "bfloat16", "none"),
+        ("float32", "HIGHEST", "bfloat16", "block"),  # whose MLP has a backward pass of its own
     ],
 )
-def test_every_product_of_a_step_has_the_precision_of_the_config(tiny, wanted, meant, surrounding):
+def test_every_product_of_a_step_has_the_precision_of_the_config(tiny, wanted, meant, surrounding, remat):
     """Forward and backward, whatever JAX's own default is."""
-    config, _ = tiny(numerics__matmul_precision=wanted)
+    config, _ = tiny(numerics__matmul_precision=wanted, model__remat=remat)
+    tokens = config.data.height * config.data.width // config.model.patch**2
+    assert 2 * tokens >= rules.architecture(config).width
     mesh = make_mesh(config.mesh, jax.devices()[:1])
     with jax.default_matmul_precision(surrounding):
         text = make_program(config, build(config, mesh=mesh), mesh).lower().as_text()
