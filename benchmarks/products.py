@@ -16,7 +16,7 @@ from benchmarks.timing import median_seconds
 
 
 class Product(NamedTuple):
-    """A `jax.lax.dot_general`: shapes and dtypes of its operands, and how they are multiplied."""
+    """A `jax.lax.dot_general`: shapes and dtypes of its operands, and its parameters, named as there."""
 
     left: tuple[int, ...]
     right: tuple[int, ...]
@@ -53,8 +53,11 @@ def products_of(function: Callable[..., Any], *arguments: Any) -> collections.Co
     """How often each product is computed in a call; a loop's as often as it runs.
 
     Args:
-      function: traced and not run; has no loop of unknown length.
+      function: traced and not run.
       arguments: arrays or their shapes.
+
+    Raises:
+      ValueError: what runs is not known from the trace, as the length of a `while` and the branch of a `cond` are not.
     """
     found: collections.Counter[Product] = collections.Counter()
     for equation, times in _equations(jax.make_jaxpr(function)(*arguments).jaxpr, 1):
@@ -78,7 +81,10 @@ def _equations(jaxpr: Any, times: int) -> Iterator[tuple[Any, int]]:
     for equation in jaxpr.eqns:
         yield equation, times
         name = equation.primitive.name
-        assert name not in ("while", "cond"), name
+        if name in ("while", "cond"):
+            raise ValueError(
+                f"a {name!r} is in the function: how often its products run is not known from its trace"
+            )
         inner = times * (equation.params["length"] if name == "scan" else 1)
         for value in equation.params.values():
             if hasattr(value, "eqns") or hasattr(value, "jaxpr"):

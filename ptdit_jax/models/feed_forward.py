@@ -31,7 +31,9 @@ class MLP(nnx.Module):
 
 
 def feed_forward(mlp: MLP, z: jax.Array, modulation: Vectors, *, dtype: Any, remat: str) -> jax.Array:
-    """gate·MLP(LN(z)·(1+scale)+shift), what step 6 of a block adds to z: (B, ..., D) -> (B, ..., D).
+    """gate·MLP(LN(z)·(1+scale)+shift), what step 6 of a block adds to z: (B, ..., D) -> (B, ..., D), in `dtype`.
+
+    Blocks are those of Sec. 3.2 of arXiv 2409.04005, the gate that of adaLN (arXiv 2212.09748, 2310.00426).
 
     Where `remat` has a block computed again and a sample has at least D/2 tokens here, the backward pass is that of
     `_by_parts`: the same gradients up to rounding, for which h·W2, the last product of a block, is not computed again.
