@@ -9,6 +9,7 @@ from ptdit_jax.experiment.build import build
 from ptdit_jax.experiment.program import make_program
 from ptdit_jax.parallel.mesh import make_mesh
 
+WITHIN = 0.16  # of what XLA allots, here
 DEPTH, WIDTH, HEADS, BATCH = 4, 64, 4, 8
 TOKENS = 64
 
@@ -130,7 +131,7 @@ def test_xla_allots_about_as_much():
     needed = stats.argument_size_in_bytes + stats.output_size_in_bytes - stats.alias_size_in_bytes
     needed += stats.temp_size_in_bytes
     memory = cost_memory.measure(config)
-    assert memory.total > needed * (1 - cost_memory.ERROR / 100)
+    assert memory.total > needed * (1 - WITHIN)
     if jax.__version__.startswith("0.10."):  # compilers since pack the backward pass of a block tighter
-        assert memory.total == pytest.approx(needed, rel=cost_memory.ERROR / 100)
+        assert memory.total == pytest.approx(needed, rel=WITHIN)
     assert memory.total - memory.state > 0.8 * memory.total  # activations and gradients are what is compared
